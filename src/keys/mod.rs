@@ -1,0 +1,13 @@
+//! age key material as types: who may read (recipients), what opens (identities), and the key of one document.
+//!
+//! Nothing here reads files, the environment or a terminal: the keystore edge finds identities and asks for
+//! passphrases; this module parses, wraps and unwraps.
+
+pub mod data_key;
+pub mod identity;
+pub mod recipient;
+pub mod wrap;
+
+pub use data_key::DataKey;
+pub use identity::{Identity, IdentitySet};
+pub use recipient::Recipient;

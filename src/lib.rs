@@ -1,0 +1,9 @@
+//! Cofferdam: a secrets lifecycle manager for GitOps repositories encrypted with SOPS and age.
+//!
+//! The pure core takes values and returns values; the edges (`repo`, `keystore`, `fleet`, `apply`, `cli`) do the
+//! input and output. ARCHITECTURE.md holds the module map and the invariants.
+
+pub mod keys;
+pub mod repo_path;
+pub mod secret;
+pub mod sops;

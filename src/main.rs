@@ -1,0 +1,3 @@
+//! The `cofferdam` binary: parse, run, exit code.
+
+fn main() {}
