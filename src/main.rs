@@ -1,3 +1,5 @@
 //! The `cofferdam` binary: parse, run, exit code.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    cofferdam::cli::main()
+}

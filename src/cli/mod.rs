@@ -1,0 +1,64 @@
+//! The command line: the list of commands and their dispatch. One command a file.
+//!
+//! A command is a clap `Args` struct whose docstring is its help text, and `run(args, &Context)`.
+
+pub mod context;
+pub mod error;
+pub mod ui;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use context::Context;
+use error::CliError;
+use ui::Ui;
+
+/// Secrets lifecycle manager for GitOps repositories encrypted with SOPS and age.
+#[derive(Debug, Parser)]
+#[command(name = "cofferdam", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    /// Run as if started in DIR.
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    directory: Option<PathBuf>,
+    /// Print answers and errors only.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The commands.
+#[derive(Debug, clap::Subcommand)]
+enum Command {}
+
+/// Parses the command line, runs the command, prints a failure, gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ui = Ui::new(cli.quiet);
+    match start(cli, &ui) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui.failure(&error);
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+fn start(cli: Cli, ui: &Ui) -> Result<(), CliError> {
+    if let Some(directory) = &cli.directory {
+        std::env::set_current_dir(directory).map_err(|e| {
+            CliError::failed(format!("cannot change to {}", directory.display())).caused_by(&e)
+        })?;
+    }
+    let context = Context {
+        ui: ui.clone(),
+        directory: std::env::current_dir()?,
+    };
+    dispatch(cli.command, &context)
+}
+
+fn dispatch(command: Command, _context: &Context) -> Result<(), CliError> {
+    match command {}
+}
