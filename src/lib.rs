@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod keys;
+pub mod ledger;
 pub mod repo_path;
 pub mod secret;
 pub mod sops;

@@ -1,0 +1,113 @@
+//! One identity's record, and what readers have shown.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::keys::Recipient;
+use crate::ledger::State;
+
+/// Who holds an identity.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Holder {
+    /// Every reader of a zone.
+    Zone(String),
+    /// One host alone.
+    Host(String),
+    /// Everybody: an identity found in the repository and adopted in order to retire it.
+    Shared(String),
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::Zone(name) => write!(f, "zone {name}"),
+            Holder::Host(name) => write!(f, "host {name}"),
+            Holder::Shared(_) => f.write_str("shared by all"),
+        }
+    }
+}
+
+/// One identity as the ledger knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Its name, unique in the ledger: `lan-2026-11`.
+    pub id: String,
+    /// Who holds it.
+    pub holder: Holder,
+    /// Its public half.
+    pub recipient: Recipient,
+    /// Where it is in its life.
+    pub state: State,
+    /// When it was minted; none for an adopted one, whose birth nobody wrote down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minted: Option<Timestamp>,
+    /// When it entered its state.
+    pub since: Timestamp,
+    /// The newest receipt of each reader.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub receipts: Vec<Receipt>,
+}
+
+impl Record {
+    /// The record of a newly minted identity.
+    pub fn minted(id: &str, holder: Holder, recipient: Recipient, at: Timestamp) -> Self {
+        Self {
+            id: id.to_owned(),
+            holder,
+            recipient,
+            state: State::Minted,
+            minted: Some(at),
+            since: at,
+            receipts: Vec::new(),
+        }
+    }
+
+    /// The record of an identity that documents are wrapped to already.
+    pub fn adopted(id: &str, recipient: Recipient, at: Timestamp) -> Self {
+        Self {
+            id: id.to_owned(),
+            holder: Holder::Shared(id.to_owned()),
+            recipient,
+            state: State::Active,
+            minted: None,
+            since: at,
+            receipts: Vec::new(),
+        }
+    }
+}
+
+/// How a reader showed that it can unwrap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReceiptKind {
+    /// A challenge was unwrapped with the identities found on the target.
+    Unwrapped,
+    /// Only a digest of the delivered file was read back: weaker.
+    ReadBack,
+}
+
+/// A reader's proof, as the ledger remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// The host, cluster or operator.
+    pub reader: String,
+    /// How it was shown.
+    pub kind: ReceiptKind,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The record that a recovery identity was read back from where it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadBack {
+    /// The recovery recipient.
+    pub recipient: Recipient,
+    /// When its identity was last read back and matched.
+    pub read_back: Timestamp,
+}
