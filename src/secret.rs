@@ -80,6 +80,9 @@ mod tests {
     #[test]
     fn equality_is_by_content() {
         assert_eq!(SecretBytes::from_slice(b"a"), SecretBytes::from_slice(b"a"));
-        assert_ne!(SecretBytes::from_slice(b"a"), SecretBytes::from_slice(b"ab"));
+        assert_ne!(
+            SecretBytes::from_slice(b"a"),
+            SecretBytes::from_slice(b"ab")
+        );
     }
 }

@@ -3,11 +3,14 @@
 //! Nothing here reads files, the environment or a terminal: the keystore edge finds identities and asks for
 //! passphrases; this module parses, wraps and unwraps.
 
+mod age_file;
 pub mod data_key;
 pub mod identity;
+pub mod identity_set;
 pub mod recipient;
 pub mod wrap;
 
 pub use data_key::DataKey;
-pub use identity::{Identity, IdentitySet};
+pub use identity::{Identity, IdentityError};
+pub use identity_set::IdentitySet;
 pub use recipient::Recipient;
