@@ -6,6 +6,8 @@
 pub mod cli;
 pub mod keys;
 pub mod ledger;
+pub mod re2;
 pub mod repo_path;
 pub mod secret;
 pub mod sops;
+pub mod topology;
