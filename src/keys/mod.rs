@@ -7,10 +7,12 @@ mod age_file;
 pub mod data_key;
 pub mod identity;
 pub mod identity_set;
+pub mod key_file;
 pub mod recipient;
 pub mod wrap;
 
 pub use data_key::DataKey;
 pub use identity::{Identity, IdentityError};
 pub use identity_set::IdentitySet;
+pub use key_file::{KeyFile, KeyFileError};
 pub use recipient::Recipient;
