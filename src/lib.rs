@@ -7,6 +7,7 @@ pub mod cli;
 pub mod keys;
 pub mod ledger;
 pub mod re2;
+pub mod repo;
 pub mod repo_path;
 pub mod secret;
 pub mod sops;

@@ -1,0 +1,530 @@
+//! The one seam through which durable writes reach the file system (edge).
+//!
+//! Every create, write, sync, rename and unlink that a crash must not tear goes through here, so that a test can see
+//! in which order they happened and what had been synced.
+//!
+//! # The trace (debug builds only)
+//! If `COFFERDAM_TRACE_IO` names a file, each operation that succeeded is appended to it as one line of JSON, in the
+//! order in which they took effect. `op` says which; paths are absolute.
+//!
+//! | op | fields | meaning |
+//! |---|---|---|
+//! | `create` | `path` `mode` | an empty file came to be; its name is durable after `fsync_dir` of its folder |
+//! | `write` | `path` `offset` `data` (base64) | bytes were written; durable after `fsync` of the file |
+//! | `truncate` | `path` `len` | the file was cut; durable after `fsync` |
+//! | `chmod` | `path` `mode` | durable after `fsync` |
+//! | `fsync` | `path` | content and mode of this file are durable |
+//! | `rename` | `from` `to` | durable after `fsync_dir` of the folder of `to` (never across folders) |
+//! | `unlink` | `path` | durable after `fsync_dir` of its folder |
+//! | `mkdir` | `path` `mode` | durable after `fsync_dir` of its parent |
+//! | `rmdir` | `path` | durable after `fsync_dir` of its parent |
+//! | `fsync_dir` | `path` | the names in this folder are durable |
+//! | `git` | `command` `git_dir` `copy` | `git` changed its folder and it was synced whole; `copy` is a copy of it as it was then |
+//!
+//! The trace holds everything that was written, identities of directory targets too: a test's throwaway ones.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self as sys, Mode, OFlags};
+
+/// A file open for durable writing.
+#[derive(Debug)]
+pub struct DurableFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl DurableFile {
+    /// Creates a file that must not exist; a symbolic link in its place is not followed.
+    ///
+    /// # Errors
+    /// Of the system, `AlreadyExists` among them.
+    pub fn create_new(path: &Path, mode: u32) -> io::Result<Self> {
+        trace::recorded(
+            || {
+                let file = File::options()
+                    .read(true)
+                    .write(true)
+                    .create_new(true)
+                    .mode(mode)
+                    .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+                    .open(path)?;
+                Ok(Self {
+                    file,
+                    path: path.to_owned(),
+                })
+            },
+            |_| trace::Op::Create { path, mode },
+        )
+    }
+
+    /// Opens an existing regular file for reading and writing, never through a symbolic link.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn open_existing(path: &Path) -> io::Result<Self> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(path)?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// Of the system; part of the bytes may have been written.
+    pub fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let Self { file, path } = self;
+        trace::recorded(
+            || {
+                file.seek(SeekFrom::Start(offset))?;
+                file.write_all(bytes)
+            },
+            |()| trace::Op::Write {
+                path,
+                offset,
+                data: bytes,
+            },
+        )
+    }
+
+    /// Cuts the file to `length` bytes.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn truncate(&self, length: u64) -> io::Result<()> {
+        trace::recorded(
+            || self.file.set_len(length),
+            |()| trace::Op::Truncate {
+                path: &self.path,
+                len: length,
+            },
+        )
+    }
+
+    /// Sets exactly these permission bits, whatever the umask says.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        trace::recorded(
+            || Ok(sys::fchmod(&self.file, Mode::from_bits_truncate(mode))?),
+            |()| trace::Op::Chmod {
+                path: &self.path,
+                mode,
+            },
+        )
+    }
+
+    /// Makes content and permissions durable.
+    ///
+    /// # Errors
+    /// Of the system: the content may not survive a power loss.
+    pub fn sync(&self) -> io::Result<()> {
+        trace::recorded(
+            || self.file.sync_all(),
+            |()| trace::Op::Fsync { path: &self.path },
+        )
+    }
+
+    /// Makes the content durable, with as much else as is needed to read it back.
+    ///
+    /// # Errors
+    /// As [`DurableFile::sync`].
+    pub fn sync_data(&self) -> io::Result<()> {
+        trace::recorded(
+            || self.file.sync_data(),
+            |()| trace::Op::Fsync { path: &self.path },
+        )
+    }
+
+    /// The open file, for what needs no trace (owner, length, reading).
+    pub fn as_file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// Renames within one folder, replacing what is there.
+///
+/// # Errors
+/// Of the system.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    trace::recorded(
+        || std::fs::rename(from, to),
+        |()| trace::Op::Rename { from, to },
+    )
+}
+
+/// Renames within one folder; fails with `AlreadyExists` if the name is taken.
+///
+/// # Errors
+/// Of the system.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    trace::recorded(
+        || rename_without_replacing(from, to),
+        |()| trace::Op::Rename { from, to },
+    )
+}
+
+#[cfg(target_os = "linux")]
+fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::io::Errno;
+    match sys::renameat_with(sys::CWD, from, sys::CWD, to, sys::RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // Some file systems know no flags.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => link_then_unlink(from, to),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+    link_then_unlink(from, to)
+}
+
+fn link_then_unlink(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::hard_link(from, to)?;
+    std::fs::remove_file(from)
+}
+
+/// Removes a name; durable after [`sync_folder`].
+///
+/// # Errors
+/// Of the system.
+pub fn unlink(path: &Path) -> io::Result<()> {
+    trace::recorded(
+        || std::fs::remove_file(path),
+        |()| trace::Op::Unlink { path },
+    )
+}
+
+/// Creates one folder with exactly these permission bits; durable after [`sync_folder`] of its parent.
+///
+/// # Errors
+/// Of the system, `AlreadyExists` among them.
+pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    trace::recorded(
+        || {
+            sys::mkdir(path, Mode::from_bits_truncate(mode))?;
+            Ok(sys::chmod(path, Mode::from_bits_truncate(mode))?)
+        },
+        |()| trace::Op::Mkdir { path, mode },
+    )
+}
+
+/// Removes one empty folder; durable after [`sync_folder`] of its parent.
+///
+/// # Errors
+/// Of the system.
+pub fn remove_folder(path: &Path) -> io::Result<()> {
+    trace::recorded(|| std::fs::remove_dir(path), |()| trace::Op::Rmdir { path })
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// Of the system.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    // `Path::parent` of a bare file name.
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    trace::recorded(
+        || match File::open(path)?.sync_all() {
+            // File systems that cannot sync folders (some network ones) say EINVAL.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            other => other,
+        },
+        |()| trace::Op::FsyncDir { path },
+    )
+}
+
+/// Makes everything on the file system that holds `folder` durable, and records that `git` changed its folder.
+///
+/// `git` syncs objects and refs when told to, but not the folders that name them.
+///
+/// # Errors
+/// Of the system.
+pub fn sync_after_git(command: &str, git_dir: &Path) -> io::Result<()> {
+    sync_file_system(git_dir)?;
+    trace::git(command, git_dir)
+}
+
+#[cfg(target_os = "linux")]
+fn sync_file_system(folder: &Path) -> io::Result<()> {
+    Ok(sys::syncfs(File::open(folder)?)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_file_system(_folder: &Path) -> io::Result<()> {
+    rustix::fs::sync();
+    Ok(())
+}
+
+/// A place where a test may have the process killed; nothing in release builds.
+///
+/// If `COFFERDAM_CRASH_AT` is N, the N-th call (from 1) kills the process with SIGKILL. If `COFFERDAM_CRASH_LOG` names
+/// a file, each call appends its `name` there, so that a test can count the points first.
+#[cfg(debug_assertions)]
+pub fn crash_point(name: &str) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let call = CALLS.fetch_add(1, Ordering::SeqCst) + 1;
+    if let Some(log) = std::env::var_os("COFFERDAM_CRASH_LOG")
+        && let Ok(mut file) = File::options().append(true).create(true).open(log)
+    {
+        let _ = writeln!(file, "{name}");
+    }
+    let Some(at) = std::env::var_os("COFFERDAM_CRASH_AT") else {
+        return;
+    };
+    if at.to_str().and_then(|n| n.parse().ok()) == Some(call) {
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        // The signal may need an instant to arrive; nothing may happen in it.
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// A place where a test may have the process killed; nothing in release builds.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn crash_point(_name: &str) {}
+
+#[cfg(debug_assertions)]
+mod trace {
+    //! Records operations; see the module's documentation for the format.
+
+    use std::fs::File;
+    use std::io::{self, Write};
+    use std::path::{Path, PathBuf};
+    use std::sync::{Mutex, OnceLock, PoisonError};
+
+    use base64::Engine as _;
+    use serde_json::{Value, json};
+
+    pub(super) enum Op<'a> {
+        Create {
+            path: &'a Path,
+            mode: u32,
+        },
+        Write {
+            path: &'a Path,
+            offset: u64,
+            data: &'a [u8],
+        },
+        Truncate {
+            path: &'a Path,
+            len: u64,
+        },
+        Chmod {
+            path: &'a Path,
+            mode: u32,
+        },
+        Fsync {
+            path: &'a Path,
+        },
+        Rename {
+            from: &'a Path,
+            to: &'a Path,
+        },
+        Unlink {
+            path: &'a Path,
+        },
+        Mkdir {
+            path: &'a Path,
+            mode: u32,
+        },
+        Rmdir {
+            path: &'a Path,
+        },
+        FsyncDir {
+            path: &'a Path,
+        },
+    }
+
+    struct Recorder {
+        file: File,
+        path: PathBuf,
+        git_copies: u32,
+    }
+
+    fn recorder() -> Option<&'static Mutex<Recorder>> {
+        static RECORDER: OnceLock<Option<Mutex<Recorder>>> = OnceLock::new();
+        RECORDER
+            .get_or_init(|| {
+                let path = PathBuf::from(std::env::var_os("COFFERDAM_TRACE_IO")?);
+                let file = File::options().append(true).create(true).open(&path).ok()?;
+                Some(Mutex::new(Recorder {
+                    file,
+                    path,
+                    git_copies: 0,
+                }))
+            })
+            .as_ref()
+    }
+
+    /// Does `act`; while tracing, act and record are one step, so that the trace has the order of the effects.
+    pub(super) fn recorded<'a, T>(
+        act: impl FnOnce() -> io::Result<T>,
+        op: impl FnOnce(&T) -> Op<'a>,
+    ) -> io::Result<T> {
+        let Some(recorder) = recorder() else {
+            return act();
+        };
+        let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = act()?;
+        let line = op(&done).to_json();
+        writeln!(recorder.file, "{line}")?;
+        Ok(done)
+    }
+
+    /// Copies the git folder aside and records that it changed.
+    pub(super) fn git(command: &str, git_dir: &Path) -> io::Result<()> {
+        let Some(recorder) = recorder() else {
+            return Ok(());
+        };
+        let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        recorder.git_copies += 1;
+        let mut copy = recorder.path.as_os_str().to_owned();
+        copy.push(format!(
+            ".{}.git-{}",
+            std::process::id(),
+            recorder.git_copies
+        ));
+        copy_folder(git_dir, Path::new(&copy))?;
+        let line = json!({
+            "op": "git",
+            "command": command,
+            "git_dir": absolute(git_dir),
+            "copy": absolute(Path::new(&copy)),
+        });
+        writeln!(recorder.file, "{line}")
+    }
+
+    fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(to)?;
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                copy_folder(&entry.path(), &to.join(entry.file_name()))?;
+            } else if kind.is_file() {
+                std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn absolute(path: &Path) -> Value {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Value::String(path.to_string_lossy().into_owned())
+    }
+
+    impl Op<'_> {
+        fn to_json(&self) -> Value {
+            match self {
+                Self::Create { path, mode } => {
+                    json!({"op": "create", "path": absolute(path), "mode": mode})
+                }
+                Self::Write { path, offset, data } => json!({
+                    "op": "write",
+                    "path": absolute(path),
+                    "offset": offset,
+                    "data": base64::engine::general_purpose::STANDARD.encode(data),
+                }),
+                Self::Truncate { path, len } => {
+                    json!({"op": "truncate", "path": absolute(path), "len": len})
+                }
+                Self::Chmod { path, mode } => {
+                    json!({"op": "chmod", "path": absolute(path), "mode": mode})
+                }
+                Self::Fsync { path } => json!({"op": "fsync", "path": absolute(path)}),
+                Self::Rename { from, to } => {
+                    json!({"op": "rename", "from": absolute(from), "to": absolute(to)})
+                }
+                Self::Unlink { path } => json!({"op": "unlink", "path": absolute(path)}),
+                Self::Mkdir { path, mode } => {
+                    json!({"op": "mkdir", "path": absolute(path), "mode": mode})
+                }
+                Self::Rmdir { path } => json!({"op": "rmdir", "path": absolute(path)}),
+                Self::FsyncDir { path } => json!({"op": "fsync_dir", "path": absolute(path)}),
+            }
+        }
+    }
+}
+
+#[cfg(not(debug_assertions))]
+mod trace {
+    //! Release builds record nothing.
+
+    use std::io;
+    use std::marker::PhantomData;
+    use std::path::Path;
+
+    #[allow(dead_code, reason = "the fields are recorded in debug builds only")]
+    pub(super) enum Op<'a> {
+        Create {
+            path: &'a Path,
+            mode: u32,
+        },
+        Write {
+            path: &'a Path,
+            offset: u64,
+            data: &'a [u8],
+        },
+        Truncate {
+            path: &'a Path,
+            len: u64,
+        },
+        Chmod {
+            path: &'a Path,
+            mode: u32,
+        },
+        Fsync {
+            path: &'a Path,
+        },
+        Rename {
+            from: &'a Path,
+            to: &'a Path,
+        },
+        Unlink {
+            path: &'a Path,
+        },
+        Mkdir {
+            path: &'a Path,
+            mode: u32,
+        },
+        Rmdir {
+            path: &'a Path,
+        },
+        FsyncDir {
+            path: &'a Path,
+        },
+        Unused(PhantomData<&'a ()>),
+    }
+
+    pub(super) fn recorded<'a, T>(
+        act: impl FnOnce() -> io::Result<T>,
+        _op: impl FnOnce(&T) -> Op<'a>,
+    ) -> io::Result<T> {
+        act()
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "same shape as in debug builds")]
+    pub(super) fn git(_command: &str, _git_dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
