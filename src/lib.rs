@@ -4,11 +4,15 @@
 //! input and output. ARCHITECTURE.md holds the module map and the invariants.
 
 pub mod cli;
+pub mod inventory;
+pub mod journal;
 pub mod keys;
 pub mod ledger;
+pub mod plan;
 pub mod re2;
 pub mod repo;
 pub mod repo_path;
+pub mod report;
 pub mod secret;
 pub mod sops;
 pub mod topology;

@@ -46,9 +46,33 @@ impl State {
     /// Gives the state after a step to `to`.
     ///
     /// # Errors
-    /// [`TransitionError`] for a step backwards or out of an end.
+    /// [`TransitionError`] for a step backwards or out of an end. Two steps back exist, both by undo: a retiring
+    /// identity is active again, and one that was never anybody's only way in is withdrawn.
     pub fn advance(self, to: State) -> Result<State, TransitionError> {
-        let forward = |state: State| match state {
+        let allowed = match (self.order(), to.order()) {
+            (Some(from), Some(onto)) => {
+                from <= onto || (self == State::Retiring && to == State::Active)
+            }
+            (Some(_), None) => {
+                to == State::Compromised || self.is_live()
+            }
+            (None, _) => self == to,
+        };
+        if allowed {
+            Ok(to)
+        } else {
+            Err(TransitionError { from: self, to })
+        }
+    }
+
+    /// Whether `to` lies ahead in a life without mishap.
+    pub fn precedes(self, to: State) -> bool {
+        matches!((self.order(), to.order()), (Some(from), Some(onto)) if from < onto)
+    }
+
+    /// The place in a life without mishap; none for its other ends.
+    fn order(self) -> Option<u8> {
+        match self {
             State::Minted => Some(0),
             State::Shipped => Some(1),
             State::Proven => Some(2),
@@ -56,16 +80,6 @@ impl State {
             State::Retiring => Some(4),
             State::Retired => Some(5),
             State::Compromised | State::Withdrawn => None,
-        };
-        let allowed = match (forward(self), forward(to)) {
-            (Some(from), Some(onto)) => from <= onto,
-            (Some(from), None) => to == State::Compromised || from < 3,
-            (None, _) => self == to,
-        };
-        if allowed {
-            Ok(to)
-        } else {
-            Err(TransitionError { from: self, to })
         }
     }
 }

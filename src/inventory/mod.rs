@@ -1,0 +1,7 @@
+//! Actual state, as plain data: what the repository holds and what readers hold. Collected by the edges.
+
+pub mod repo_facts;
+pub mod target_facts;
+
+pub use repo_facts::{Digest, DocumentFacts, RepoFacts};
+pub use target_facts::{ReaderKind, TargetFacts};

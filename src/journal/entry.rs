@@ -1,0 +1,206 @@
+//! One line of the journal.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::inventory::Digest;
+use crate::keys::Recipient;
+use crate::plan::Plan;
+use crate::repo_path::RepoPath;
+
+/// The name of a run: its start in UTC and four random hex digits, `20261123T201530Z-9f3c`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(String);
+
+impl RunId {
+    /// Names a run that begins at `at`.
+    pub fn new(at: Timestamp, salt: u16) -> Self {
+        let date: String = at
+            .to_string()
+            .chars()
+            .take(19)
+            .filter(|c| !matches!(c, '-' | ':'))
+            .collect();
+        Self(format!("{date}Z-{salt:04x}"))
+    }
+
+    /// The name as text; safe as a file name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What the operator said when the run began; a resume goes by it too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// `--yes`: the operator's word that readers take the new revision.
+    pub yes: bool,
+    /// `--unproven NAME`: recipients that may stay without a receipt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unproven: Vec<String>,
+}
+
+/// One act of a run; each is checked, recorded as started, done, and recorded as done.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Keep copies of the files that are about to change.
+    Prepare,
+    /// Seal an identity that is to be retired to operators and recovery.
+    Adopt {
+        /// Its id.
+        id: String,
+    },
+    /// Make and seal an identity.
+    Mint {
+        /// Its id.
+        id: String,
+    },
+    /// Deliver an identity to a reader.
+    Ship {
+        /// Its id.
+        id: String,
+        /// The reader.
+        reader: String,
+    },
+    /// Have every reader unwrap what it should and fail at what it should not.
+    Prove,
+    /// Write every document's new bytes beside the repository's files, verified.
+    Stage,
+    /// Move one document's new bytes into place.
+    Replace {
+        /// The document, or `.sops.yaml`.
+        path: RepoPath,
+    },
+    /// Commit.
+    Publish,
+    /// Push the commit.
+    Push,
+    /// Run one of the operator's commands.
+    Run {
+        /// Its index in `[publish] run`.
+        index: usize,
+    },
+    /// Remove an identity from a reader.
+    Retire {
+        /// Its recipient.
+        recipient: Recipient,
+        /// The reader.
+        reader: String,
+    },
+    /// Commit the ledger that says what was retired.
+    Record,
+    /// Put one file back to its bytes from before the run.
+    Restore {
+        /// The file.
+        path: RepoPath,
+    },
+    /// Take the run's commit back.
+    Uncommit,
+    /// Remove a minted identity from a reader.
+    Withdraw {
+        /// Its id.
+        id: String,
+        /// The reader.
+        reader: String,
+    },
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Everything in the plan was done.
+    Completed,
+    /// Everything was put back.
+    Undone,
+}
+
+/// One line of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Entry {
+    /// The first line.
+    Begun {
+        /// The version of the journal's form; 1.
+        version: u32,
+        /// The run's name.
+        run: RunId,
+        /// When.
+        at: Timestamp,
+        /// HEAD at the start; none in a repository without a commit.
+        head: Option<String>,
+        /// What the operator said.
+        options: Options,
+        /// Everything the run will do.
+        plan: Box<Plan>,
+    },
+    /// A step is about to be done.
+    Started {
+        /// Which.
+        step: Step,
+    },
+    /// A step was done and checked.
+    Done {
+        /// Which.
+        step: Step,
+    },
+    /// A file's new bytes lie staged and verified.
+    Staged {
+        /// The file.
+        path: RepoPath,
+        /// Of the bytes that they are to replace; none: the file was not there.
+        before: Option<Digest>,
+        /// Of the staged bytes.
+        after: Digest,
+    },
+    /// The run's commit.
+    Committed {
+        /// Its object name.
+        commit: String,
+    },
+    /// From here on the run goes backwards.
+    UndoBegun {
+        /// Whether others have seen the run's commit, so that it is undone by a further commit.
+        published: bool,
+    },
+    /// The last line.
+    Finished {
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn run_ids_are_file_names() {
+        let id = RunId::new("2026-11-23T20:15:30.5Z".parse().unwrap(), 0x9f3c);
+        assert_eq!(id.as_str(), "20261123T201530Z-9f3c");
+    }
+
+    #[test]
+    fn an_entry_is_one_line() {
+        let entry = Entry::Started {
+            step: Step::Ship {
+                id: "lan-2026-11".into(),
+                reader: "kasm".into(),
+            },
+        };
+        let line = serde_json::to_string(&entry).unwrap();
+        assert!(!line.contains('\n'));
+        assert_eq!(serde_json::from_str::<Entry>(&line).unwrap(), entry);
+    }
+}

@@ -1,0 +1,11 @@
+//! The journal of one run: what is intended, what was done. An intent log, synced before each act.
+//!
+//! It holds the plan, paths and digests of ciphertext; no plaintext, no identity. After a crash the executor compares
+//! what is there with what the journal says and goes on; the journal is a help, the state of files, commits and targets
+//! decides.
+
+pub mod entry;
+pub mod progress;
+
+pub use entry::{Entry, Options, Outcome, RunId, Step};
+pub use progress::{Progress, ProgressError, Staged};

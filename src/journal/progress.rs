@@ -1,0 +1,147 @@
+//! The fold of a journal's entries: how far a run has come.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::inventory::Digest;
+use crate::journal::{Entry, Options, Outcome, RunId, Step};
+use crate::plan::Plan;
+use crate::repo_path::RepoPath;
+
+/// How far a run has come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// The run's name.
+    pub run: RunId,
+    /// HEAD at the start.
+    pub head: Option<String>,
+    /// What the operator said.
+    pub options: Options,
+    /// Everything the run will do.
+    pub plan: Plan,
+    /// The steps that were done.
+    pub done: BTreeSet<Step>,
+    /// The steps that were started.
+    pub started: BTreeSet<Step>,
+    /// What lies staged.
+    pub staged: BTreeMap<RepoPath, Staged>,
+    /// The run's commits, in order.
+    pub commits: Vec<String>,
+    /// Whether it goes backwards, and if so whether by a further commit.
+    pub undo: Option<bool>,
+    /// How it ended; none: it has not.
+    pub outcome: Option<Outcome>,
+}
+
+/// One file's staged bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Staged {
+    /// Of the bytes to be replaced; none: the file was not there.
+    pub before: Option<Digest>,
+    /// Of the new bytes.
+    pub after: Digest,
+}
+
+/// Why entries are no journal.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ProgressError {
+    /// The first line is missing or something else.
+    #[error("the journal does not begin with its plan")]
+    NoBeginning,
+    /// Written by a later Cofferdam.
+    #[error("the journal has version {0}; this cofferdam knows version 1")]
+    Version(u32),
+    /// A second beginning, or a line after the end.
+    #[error("line {line} of the journal stands where none can")]
+    IllegalOrder {
+        /// From 1.
+        line: usize,
+    },
+    /// A step done that was not started.
+    #[error("line {line} of the journal ends a step that was not begun")]
+    NotStarted {
+        /// From 1.
+        line: usize,
+    },
+}
+
+impl Progress {
+    /// Folds the entries of one journal.
+    ///
+    /// # Errors
+    /// [`ProgressError`] for orders that no run writes.
+    pub fn of(entries: impl IntoIterator<Item = Entry>) -> Result<Self, ProgressError> {
+        let mut entries = entries.into_iter();
+        let Some(Entry::Begun {
+            version,
+            run,
+            head,
+            options,
+            plan,
+            ..
+        }) = entries.next()
+        else {
+            return Err(ProgressError::NoBeginning);
+        };
+        if version != 1 {
+            return Err(ProgressError::Version(version));
+        }
+        let mut progress = Self {
+            run,
+            head,
+            options,
+            plan: *plan,
+            done: BTreeSet::new(),
+            started: BTreeSet::new(),
+            staged: BTreeMap::new(),
+            commits: Vec::new(),
+            undo: None,
+            outcome: None,
+        };
+        for (index, entry) in entries.enumerate() {
+            progress.add(entry, index + 2)?;
+        }
+        Ok(progress)
+    }
+
+    /// Adds one more entry, the `line`th of its journal.
+    ///
+    /// # Errors
+    /// As [`Progress::of`].
+    pub fn add(&mut self, entry: Entry, line: usize) -> Result<(), ProgressError> {
+        if self.outcome.is_some() {
+            return Err(ProgressError::IllegalOrder { line });
+        }
+        match entry {
+            Entry::Begun { .. } => return Err(ProgressError::IllegalOrder { line }),
+            Entry::Started { step } => {
+                // Done once, begun again: a resume found that it no longer holds.
+                self.done.remove(&step);
+                self.started.insert(step);
+            }
+            Entry::Done { step } => {
+                if !self.started.contains(&step) {
+                    return Err(ProgressError::NotStarted { line });
+                }
+                self.done.insert(step);
+            }
+            Entry::Staged {
+                path,
+                before,
+                after,
+            } => {
+                self.staged.insert(path, Staged { before, after });
+            }
+            Entry::Committed { commit } => self.commits.push(commit),
+            Entry::UndoBegun { published } => self.undo = Some(published),
+            Entry::Finished { outcome } => self.outcome = Some(outcome),
+        }
+        Ok(())
+    }
+
+    /// Whether an identity may have been removed from a reader: from then on there is no way back.
+    pub fn retirement_begun(&self) -> bool {
+        self.started
+            .iter()
+            .any(|step| matches!(step, Step::Retire { .. } | Step::Record))
+    }
+}

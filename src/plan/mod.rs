@@ -1,0 +1,214 @@
+//! What would change, in order: topology + inventory + goal → [`Plan`]. Planning changes nothing.
+//!
+//! A plan names recipients that exist; identities that are still to be minted stand in it by id, so that a plan can be
+//! printed, saved and compared without any identity being made.
+
+pub mod access;
+pub mod problem;
+pub mod reader_safety;
+pub mod split;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use problem::PlanProblem;
+
+use crate::inventory::{Digest, ReaderKind};
+use crate::keys::Recipient;
+use crate::ledger::Holder;
+use crate::repo_path::RepoPath;
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Goal {
+    /// One shared identity → one per zone.
+    Split,
+}
+
+/// Everything that a run will do, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The version of the saved form; 1.
+    pub version: u32,
+    /// What was asked for.
+    pub goal: Goal,
+    /// The identities that serve the zones afterwards.
+    pub identities: Vec<PlannedIdentity>,
+    /// The recipients that leave.
+    pub retiring: Vec<RetiringIdentity>,
+    /// Who reads everything: operators, then recovery.
+    pub always: Vec<Party>,
+    /// The documents to rewrite, by path.
+    pub documents: Vec<PlannedDocument>,
+    /// SOPS documents in the repository, rewritten or not.
+    pub documents_in_scope: usize,
+    /// The readers: hosts, then clusters, in the topology's order.
+    pub readers: Vec<PlannedReader>,
+    /// The creation rules.
+    pub rules: PlannedRules,
+    /// Encrypted values that whoever took a retiring identity can go on reading in git history.
+    pub exposed_values: usize,
+    /// What the operator should know; one line each.
+    pub notes: Vec<String>,
+}
+
+/// One identity of the goal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedIdentity {
+    /// Its name in the ledger.
+    pub id: String,
+    /// Who holds it.
+    pub holder: Holder,
+    /// Its recipient if it is live already; none: to be minted.
+    pub recipient: Option<Recipient>,
+}
+
+/// One recipient that leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetiringIdentity {
+    /// Its name in the ledger, given at adoption.
+    pub id: String,
+    /// Its public half.
+    pub recipient: Recipient,
+    /// The readers that hold it now.
+    pub held_by: Vec<String>,
+    /// Whether it is sealed to operators and recovery first: its identity is at hand.
+    pub adopt: bool,
+}
+
+/// Somebody a document is wrapped to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Party {
+    /// An identity of the plan, by id.
+    Identity(String),
+    /// An operator's recipient.
+    Operator {
+        /// The operator's name.
+        name: String,
+        /// The recipient.
+        recipient: Recipient,
+    },
+    /// A recovery recipient.
+    Recovery {
+        /// The recipient.
+        recipient: Recipient,
+    },
+}
+
+/// One document and who reads it before and after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedDocument {
+    /// Where it is.
+    pub path: RepoPath,
+    /// The zone or shared entry it belongs to.
+    pub place: String,
+    /// Its recipients now.
+    pub before: Vec<Recipient>,
+    /// Its recipients afterwards: zone identities, operators, recovery.
+    pub after: Vec<Party>,
+    /// Of its bytes now.
+    pub digest: Digest,
+    /// Key entries of other kinds that are dropped, by the operator's word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped_foreign: Vec<String>,
+}
+
+/// One reader and what happens to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedReader {
+    /// Its name in the topology.
+    pub name: String,
+    /// Host or cluster.
+    pub kind: ReaderKind,
+    /// Its zone.
+    pub zone: String,
+    /// The ids it must hold.
+    pub needs: Vec<String>,
+    /// The ids among those that it does not hold yet.
+    pub receives: Vec<String>,
+    /// The retiring recipients it holds.
+    pub loses: Vec<Recipient>,
+    /// How many documents a break-in there opens now.
+    pub opens_before: usize,
+    /// How many afterwards.
+    pub opens_after: usize,
+    /// Whether retirement can be held back until it runs the new revision.
+    pub declares_clones: bool,
+}
+
+/// The creation rules before and after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedRules {
+    /// Whether `.sops.yaml` changes.
+    pub changes: bool,
+    /// Rules now.
+    pub rules_before: usize,
+    /// Rules afterwards.
+    pub rules_after: usize,
+    /// What is worth saying about the old ones; one line each.
+    pub notes: Vec<String>,
+}
+
+/// Recipients of the plan's identities by id, known once they are minted.
+pub type Roster = BTreeMap<String, Recipient>;
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.documents.is_empty()
+            && !self.rules.changes
+            && self.readers.iter().all(|r| r.receives.is_empty() && r.loses.is_empty())
+            && self.identities.iter().all(|i| i.recipient.is_some())
+    }
+
+    /// The identity with this id.
+    pub fn identity(&self, id: &str) -> Option<&PlannedIdentity> {
+        self.identities.iter().find(|i| i.id == id)
+    }
+
+    /// The ids that a reader must not be able to open: those it does not need.
+    pub fn forbidden_to<'a>(&'a self, reader: &'a PlannedReader) -> impl Iterator<Item = &'a str> {
+        self.identities
+            .iter()
+            .map(|i| i.id.as_str())
+            .filter(|id| !reader.needs.iter().any(|n| n == id))
+    }
+}
+
+impl Party {
+    /// The recipient, if it is known.
+    pub fn recipient<'a>(&'a self, roster: &'a Roster) -> Option<&'a Recipient> {
+        match self {
+            Party::Identity(id) => roster.get(id),
+            Party::Operator { recipient, .. } | Party::Recovery { recipient } => Some(recipient),
+        }
+    }
+
+    /// A name for people: `lan-2026-11`, `operator laptop`, `recovery`.
+    pub fn label(&self) -> String {
+        match self {
+            Party::Identity(id) => id.clone(),
+            Party::Operator { name, .. } => format!("operator {name}"),
+            Party::Recovery { .. } => "recovery".to_owned(),
+        }
+    }
+}
+
+impl PlannedDocument {
+    /// The recipients afterwards, in order; none if an identity of the plan is not minted yet.
+    pub fn recipients_after(&self, roster: &Roster) -> Option<Vec<Recipient>> {
+        self.after
+            .iter()
+            .map(|party| party.recipient(roster).cloned())
+            .collect()
+    }
+}

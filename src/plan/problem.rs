@@ -1,0 +1,126 @@
+//! What stops a plan: all of it at once, each with what to do about it.
+
+use crate::keys::Recipient;
+use crate::repo_path::RepoPath;
+
+/// One reason why no plan can be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanProblem {
+    /// A document that no zone and no shared entry claims.
+    #[error("{path} falls in no zone")]
+    Unplaced {
+        /// The document.
+        path: RepoPath,
+    },
+    /// A document that several claim.
+    #[error("{path} falls in {} places: {}", places.len(), places.join(", "))]
+    Ambiguous {
+        /// The document.
+        path: RepoPath,
+        /// The zones and shared entries.
+        places: Vec<String>,
+    },
+    /// Protocol rule 2.
+    #[error("{recipient} is {role} and also {other_role}")]
+    TwoRoles {
+        /// The recipient, shortened.
+        recipient: String,
+        /// What the topology says it is.
+        role: String,
+        /// What it is besides.
+        other_role: String,
+    },
+    /// Protocol rule 8.
+    #[error("{recipient} reads {} and nobody knows whose it is", listed(documents))]
+    UnknownRecipient {
+        /// The recipient.
+        recipient: Recipient,
+        /// Where it stands.
+        documents: Vec<RepoPath>,
+    },
+    /// Protocol rule 7.
+    #[error("{path} is also wrapped by {}, which cannot be re-wrapped here", entries.join(", "))]
+    ForeignEntries {
+        /// The document.
+        path: RepoPath,
+        /// The entries.
+        entries: Vec<String>,
+    },
+    /// A document whose data key is shared out over groups; one list of readers cannot say that.
+    #[error("{path} has {groups} key groups")]
+    KeyGroups {
+        /// The document.
+        path: RepoPath,
+        /// How many.
+        groups: usize,
+    },
+    /// Protocol rule 9.
+    #[error("{reader} could not open {path} before and would afterwards")]
+    Widening {
+        /// The document.
+        path: RepoPath,
+        /// Who would gain.
+        reader: String,
+    },
+    /// A document's readers would be locked out at some point of the run.
+    #[error("{reader} would lose access to {path}: {when}")]
+    LockOut {
+        /// The document.
+        path: RepoPath,
+        /// Who.
+        reader: String,
+        /// At what point.
+        when: String,
+    },
+    /// Something about `.sops.yaml`.
+    #[error("{message}")]
+    Rules {
+        /// What.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+}
+
+impl PlanProblem {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unplaced { path } => format!(
+                "add a glob that matches {path} to `files` of a zone or shared entry in cofferdam.toml"
+            ),
+            Self::Ambiguous { .. } => {
+                "narrow `paths`, or use `exclude`, in cofferdam.toml so that one place is left".to_owned()
+            }
+            Self::TwoRoles { .. } => {
+                "make a key of its own for the operator (age-keygen -o laptop.txt) and name that recipient".to_owned()
+            }
+            Self::UnknownRecipient { recipient, .. } => format!(
+                "list it as an operator in cofferdam.toml if it should keep reading, or drop it with --drop {recipient}"
+            ),
+            Self::ForeignEntries { path, .. } => {
+                format!("drop those entries with --drop-foreign {path}, or take the file out of every zone's `paths`")
+            }
+            Self::KeyGroups { path, .. } => format!(
+                "re-create {path} with one list of recipients, or keep it in a repository of its own"
+            ),
+            Self::Widening { path, .. } => format!("move {path} back, or allow it with --widen {path}"),
+            Self::LockOut { .. } => "this is a fault of the plan; nothing was changed".to_owned(),
+            Self::Rules { hint, .. } => return hint.clone(),
+        })
+    }
+}
+
+/// Names up to three paths and counts the rest.
+fn listed(paths: &[RepoPath]) -> String {
+    let mut text = paths
+        .iter()
+        .take(3)
+        .map(RepoPath::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if paths.len() > 3 {
+        text.push_str(&format!(" and {} more", paths.len() - 3));
+    }
+    text
+}

@@ -1,0 +1,263 @@
+//! Tests of the split planner over a small repository.
+
+use super::*;
+use crate::inventory::{Digest, ReaderKind};
+use crate::keys::Identity;
+use crate::ledger::{Holder, Record};
+use crate::report::plan_text::plan_text;
+use crate::topology;
+
+struct World {
+    topology: Topology,
+    ledger: Ledger,
+    repo: RepoFacts,
+    targets: Vec<TargetFacts>,
+    shared: Recipient,
+    operator: Recipient,
+    leave: Leave,
+}
+
+fn recipient() -> Recipient {
+    Identity::mint().recipient().unwrap()
+}
+
+fn now() -> Timestamp {
+    "2026-11-23T10:00:00Z".parse().unwrap()
+}
+
+fn path(text: &str) -> RepoPath {
+    RepoPath::new(text).unwrap()
+}
+
+fn document(text: &str, recipients: &[&Recipient]) -> DocumentFacts {
+    DocumentFacts {
+        path: path(text),
+        recipients: recipients.iter().map(|r| (*r).clone()).collect(),
+        foreign: Vec::new(),
+        key_groups: 1,
+        digest: Digest::of(text.as_bytes()),
+        values: 3,
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let (shared, operator, recovery) = (recipient(), recipient(), recipient());
+        let text = format!(
+            r#"
+version = 1
+[recovery]
+recipients = ["{recovery}"]
+[operators.laptop]
+recipients = ["{operator}"]
+[zones.lan]
+files = [{{ paths = ["docker/{{kasm,nvr}}/**/*.sops.env"] }}]
+[zones.vps]
+files = [{{ paths = ["docker/vps/**/*.sops.env"] }}]
+[zones.ansible]
+files = [{{ paths = ["ansible/*.sops.yml"] }}]
+[shared.alloy]
+zones = ["lan", "vps"]
+files = [{{ paths = ["docker/shared/*.sops.env"] }}]
+[hosts.kasm]
+zone = "lan"
+local = "targets/kasm"
+[hosts.nvr]
+zone = "lan"
+local = "targets/nvr"
+[hosts.aegis]
+zone = "vps"
+local = "targets/aegis"
+"#
+        );
+        let topology = topology::parse(&text, "cofferdam.toml").unwrap();
+        let repo = RepoFacts {
+            documents: [
+                "ansible/a.sops.yml",
+                "docker/kasm/x/.sops.env",
+                "docker/shared/.sops.env",
+                "docker/vps/y/.sops.env",
+            ]
+            .iter()
+            .map(|p| document(p, &[&shared]))
+            .collect(),
+            others: Vec::new(),
+            rules: None,
+        };
+        let targets = [("kasm", "lan"), ("nvr", "lan"), ("aegis", "vps")]
+            .iter()
+            .map(|(name, zone)| TargetFacts {
+                name: (*name).to_owned(),
+                kind: ReaderKind::Host,
+                zone: (*zone).to_owned(),
+                held: vec![shared.clone()],
+                declares_clones: false,
+            })
+            .collect();
+        Self {
+            topology,
+            ledger: Ledger::new(),
+            repo,
+            targets,
+            shared,
+            operator,
+            leave: Leave::default(),
+        }
+    }
+
+    fn plan(&self) -> Result<Plan, Vec<PlanProblem>> {
+        split(&PlanInput {
+            topology: &self.topology,
+            ledger: &self.ledger,
+            repo: &self.repo,
+            targets: &self.targets,
+            at_hand: std::slice::from_ref(&self.shared),
+            now: now(),
+            leave: &self.leave,
+        })
+    }
+}
+
+fn ids(document: &PlannedDocument) -> Vec<&str> {
+    document
+        .after
+        .iter()
+        .filter_map(|p| match p {
+            Party::Identity(id) => Some(id.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn every_document_gets_its_zones_operators_and_recovery() {
+    let world = World::new();
+    let plan = world.plan().unwrap();
+    let after: Vec<Vec<&str>> = plan.documents.iter().map(ids).collect();
+    assert_eq!(
+        after,
+        [
+            vec![],
+            vec!["lan-2026-11"],
+            vec!["lan-2026-11", "vps-2026-11"],
+            vec!["vps-2026-11"]
+        ]
+    );
+    assert!(plan.documents.iter().all(|d| d.after.ends_with(&plan.always)));
+    assert_eq!(plan.retiring.len(), 1);
+    assert_eq!(plan.retiring[0].recipient, world.shared);
+    assert_eq!(plan.retiring[0].held_by, ["kasm", "nvr", "aegis"]);
+    assert_eq!(plan.exposed_values, 12);
+    let opens: Vec<(usize, usize)> = plan
+        .readers
+        .iter()
+        .map(|r| (r.opens_before, r.opens_after))
+        .collect();
+    assert_eq!(opens, [(4, 2), (4, 2), (4, 2)]);
+}
+
+#[test]
+fn an_operator_only_zone_mints_nothing() {
+    let plan = World::new().plan().unwrap();
+    assert!(
+        !plan
+            .identities
+            .iter()
+            .any(|i| i.holder == Holder::Zone("ansible".into()))
+    );
+}
+
+#[test]
+fn the_shared_recipient_cannot_be_an_operator() {
+    let mut world = World::new();
+    world.targets[0].held = vec![world.operator.clone()];
+    let problems = world.plan().unwrap_err();
+    assert!(
+        problems
+            .iter()
+            .any(|p| matches!(p, PlanProblem::TwoRoles { .. })),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let mut world = World::new();
+    let stranger = recipient();
+    world
+        .repo
+        .documents
+        .push(document("nowhere/b.sops.env", &[&world.shared]));
+    world
+        .repo
+        .documents
+        .push(document("docker/kasm/z.sops.env", &[&world.shared, &stranger]));
+    let mut foreign = document("docker/nvr/q.sops.env", &[&world.shared]);
+    foreign.foreign = vec!["pgp 85D77543B3D624B63CEA9E6DBC17301B491B3F21".into()];
+    world.repo.documents.push(foreign);
+    let problems = world.plan().unwrap_err();
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    world.leave.drop = vec![stranger];
+    world.leave.drop_foreign = vec![path("docker/nvr/q.sops.env")];
+    world.repo.documents.retain(|d| d.path != path("nowhere/b.sops.env"));
+    assert!(world.plan().is_ok());
+}
+
+#[test]
+fn a_finished_split_plans_nothing() {
+    let mut world = World::new();
+    let plan = world.plan().unwrap();
+    let mut roster = crate::plan::Roster::new();
+    for identity in &plan.identities {
+        let minted = recipient();
+        roster.insert(identity.id.clone(), minted.clone());
+        let mut record = Record::minted(&identity.id, identity.holder.clone(), minted, now());
+        record.state = State::Active;
+        world.ledger.add(record).unwrap();
+    }
+    let mut adopted = Record::adopted("shared-2026-11", world.shared.clone(), now());
+    adopted.state = State::Retired;
+    world.ledger.add(adopted).unwrap();
+    for document in &plan.documents {
+        let facts = world
+            .repo
+            .documents
+            .iter_mut()
+            .find(|d| d.path == document.path)
+            .unwrap();
+        facts.recipients = document.recipients_after(&roster).unwrap();
+    }
+    for (target, reader) in world.targets.iter_mut().zip(&plan.readers) {
+        target.held = reader.needs.iter().map(|id| roster[id].clone()).collect();
+    }
+    let again = world.plan().unwrap();
+    assert!(again.is_empty(), "{again:?}");
+
+    // A secret copied into another zone's folder is not opened for that zone.
+    let copied = world.repo.documents[3].recipients.clone();
+    let mut copy = document("docker/kasm/copied.sops.env", &[]);
+    copy.recipients = copied;
+    world.repo.documents.push(copy);
+    let problems = world.plan().unwrap_err();
+    assert!(
+        matches!(&problems[0], PlanProblem::Widening { reader, .. } if reader == "kasm"),
+        "{problems:?}"
+    );
+    world.leave.widen = vec![path("docker/kasm/copied.sops.env")];
+    assert_eq!(world.plan().unwrap().documents.len(), 1);
+}
+
+#[test]
+fn the_text_names_zones_files_and_readers() {
+    let text = plan_text(&World::new().plan().unwrap());
+    for needle in [
+        "Split 1 shared identity into 2 zones   4 documents, 3 hosts",
+        "docker/shared/.sops.env",
+        "lan-2026-11, vps-2026-11, operator laptop, recovery",
+        "operators and recovery only",
+        "4 → 2",
+        "12 values stay readable in git history",
+    ] {
+        assert!(text.contains(needle), "{needle:?} is not in:\n{text}");
+    }
+}

@@ -1,0 +1,4 @@
+//! Values → text for people. One rendering a file; nothing here reads or writes anything.
+
+pub mod plan_text;
+pub mod table;

@@ -1,0 +1,297 @@
+//! A plan as text: what changes for whom, file by file, and what a break-in would open before and after.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use crate::plan::{Party, Plan, PlannedDocument, PlannedReader};
+use crate::report::table::Table;
+
+/// How many files of one place are listed before the rest is counted.
+const FILES_SHOWN: usize = 40;
+
+/// Renders `plan`; ends in a newline.
+pub fn plan_text(plan: &Plan) -> String {
+    if plan.is_empty() {
+        return format!(
+            "Nothing to do: {} and their readers are as cofferdam.toml wants them.\n",
+            count(plan.documents_in_scope, "document")
+        );
+    }
+    let mut text = String::new();
+    let hosts = plan.readers.len() - clusters(plan);
+    let mut scope = vec![count(plan.documents_in_scope, "document"), count(hosts, "host")];
+    if clusters(plan) > 0 {
+        scope.push(count(clusters(plan), "cluster"));
+    }
+    let _ = writeln!(text, "{}   {}\n", headline(plan), scope.join(", "));
+    text.push_str(&zones(plan));
+    text.push('\n');
+    text.push_str(&files(plan));
+    text.push_str(&readers(plan));
+    text.push_str(&rules(plan));
+    text.push_str(&steps(plan));
+    for note in &plan.notes {
+        let _ = writeln!(text, "  ! {note}");
+    }
+    if plan.exposed_values > 0 {
+        let names: Vec<String> = plan.retiring.iter().map(|r| r.recipient.short()).collect();
+        let _ = writeln!(
+            text,
+            "  ! {} stay readable in git history to whoever took {}",
+            count(plan.exposed_values, "value"),
+            names.join(", ")
+        );
+    }
+    text
+}
+
+fn headline(plan: &Plan) -> String {
+    let zones: BTreeSet<&str> = plan.readers.iter().map(|r| r.zone.as_str()).collect();
+    match plan.retiring.len() {
+        0 => format!("Bring {} up to date", count(zones.len(), "zone")),
+        n => format!("Split {} into {}", shared(n), count(zones.len(), "zone")),
+    }
+}
+
+fn shared(n: usize) -> String {
+    if n == 1 {
+        "1 shared identity".to_owned()
+    } else {
+        format!("{n} shared identities")
+    }
+}
+
+fn clusters(plan: &Plan) -> usize {
+    plan.readers
+        .iter()
+        .filter(|r| r.kind == crate::inventory::ReaderKind::Cluster)
+        .count()
+}
+
+/// One row a zone: who reads it, by which identity, what a break-in opens.
+fn zones(plan: &Plan) -> String {
+    let mut table = Table::new(2);
+    table.row(["zone", "readers", "identity", "a break-in there opens"]);
+    let mut by_zone: BTreeMap<&str, Vec<&PlannedReader>> = BTreeMap::new();
+    for reader in &plan.readers {
+        by_zone.entry(&reader.zone).or_default().push(reader);
+    }
+    for (zone, readers) in &by_zone {
+        let ids: BTreeSet<&str> = readers
+            .iter()
+            .flat_map(|r| r.needs.iter().map(String::as_str))
+            .collect();
+        table.row([
+            (*zone).to_owned(),
+            readers
+                .iter()
+                .map(|r| r.name.as_str())
+                .collect::<Vec<_>>()
+                .join(" "),
+            ids.into_iter().collect::<Vec<_>>().join(" "),
+            blast_radius(readers),
+        ]);
+    }
+    for place in operator_only(plan) {
+        let count = plan.documents.iter().filter(|d| d.place == place).count();
+        let zone = place.split_once(' ').map_or(place, |(_, name)| name);
+        table.row([
+            zone.to_owned(),
+            "operators and recovery only".to_owned(),
+            "–".to_owned(),
+            format!("{count} → 0 by any reader"),
+        ]);
+    }
+    let always: Vec<String> = plan
+        .always
+        .iter()
+        .filter_map(|party| Some(format!("{} ({})", party.label(), known(party)?.short())))
+        .collect();
+    table.row(["always".to_owned(), always.join(", ")]);
+    table.render()
+}
+
+fn known(party: &Party) -> Option<&crate::keys::Recipient> {
+    match party {
+        Party::Identity(_) => None,
+        Party::Operator { recipient, .. } | Party::Recovery { recipient } => Some(recipient),
+    }
+}
+
+/// Places whose documents no zone identity reads.
+fn operator_only(plan: &Plan) -> BTreeSet<&str> {
+    plan.documents
+        .iter()
+        .filter(|d| !d.after.iter().any(|p| matches!(p, Party::Identity(_))))
+        .map(|d| d.place.as_str())
+        .collect()
+}
+
+fn blast_radius(readers: &[&PlannedReader]) -> String {
+    let range = |value: fn(&PlannedReader) -> usize| {
+        let values: BTreeSet<usize> = readers.iter().map(|r| value(r)).collect();
+        match (values.first(), values.last()) {
+            (Some(low), Some(high)) if low != high => format!("{low}–{high}"),
+            (Some(only), _) => only.to_string(),
+            _ => "0".to_owned(),
+        }
+    };
+    format!("{} → {}", range(|r| r.opens_before), range(|r| r.opens_after))
+}
+
+/// The documents, grouped by place, with their recipients before and after.
+fn files(plan: &Plan) -> String {
+    let mut places: BTreeMap<&str, Vec<&PlannedDocument>> = BTreeMap::new();
+    for document in &plan.documents {
+        places.entry(&document.place).or_default().push(document);
+    }
+    let mut text = String::new();
+    for (place, documents) in places {
+        let _ = writeln!(text, "  {place}: {}", count(documents.len(), "file"));
+        for (change, paths) in by_change(plan, &documents) {
+            let _ = writeln!(text, "    {change}");
+            for path in paths.iter().take(FILES_SHOWN) {
+                let _ = writeln!(text, "      {path}");
+            }
+            if paths.len() > FILES_SHOWN {
+                let _ = writeln!(
+                    text,
+                    "      and {} more (--json lists all)",
+                    paths.len() - FILES_SHOWN
+                );
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Documents of one place by the change of their recipients, which is mostly the same for all.
+fn by_change<'a>(plan: &Plan, documents: &[&'a PlannedDocument]) -> BTreeMap<String, Vec<&'a str>> {
+    let mut changes: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for document in documents {
+        let before: Vec<String> = document.before.iter().map(|r| named(plan, r)).collect();
+        let after: Vec<String> = document.after.iter().map(Party::label).collect();
+        changes
+            .entry(format!("{} → {}", before.join(", "), after.join(", ")))
+            .or_default()
+            .push(document.path.as_str());
+    }
+    changes
+}
+
+/// A recipient by its id or holder where the plan knows one.
+fn named(plan: &Plan, recipient: &crate::keys::Recipient) -> String {
+    let of_identity = plan
+        .identities
+        .iter()
+        .find(|i| i.recipient.as_ref() == Some(recipient))
+        .map(|i| i.id.clone());
+    let of_party = || {
+        plan.always
+            .iter()
+            .find(|p| known(p) == Some(recipient))
+            .map(Party::label)
+    };
+    of_identity
+        .or_else(of_party)
+        .unwrap_or_else(|| recipient.short())
+}
+
+/// The readers: what each gets, loses and opens.
+fn readers(plan: &Plan) -> String {
+    if plan.readers.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(2);
+    table.row(["reader", "zone", "receives", "loses", "opens"]);
+    for reader in &plan.readers {
+        let loses: Vec<String> = reader.loses.iter().map(|r| r.short()).collect();
+        table.row([
+            reader.name.clone(),
+            reader.zone.clone(),
+            dash(reader.receives.join(" ")),
+            dash(loses.join(" ")),
+            format!("{} → {}", reader.opens_before, reader.opens_after),
+        ]);
+    }
+    let mut text = table.render();
+    text.push('\n');
+    text
+}
+
+fn dash(text: String) -> String {
+    if text.is_empty() { "–".to_owned() } else { text }
+}
+
+fn rules(plan: &Plan) -> String {
+    if !plan.rules.changes {
+        return String::new();
+    }
+    let mut text = format!(
+        "  .sops.yaml   {} → {}\n",
+        count(plan.rules.rules_before, "rule"),
+        plan.rules.rules_after
+    );
+    for note in &plan.rules.notes {
+        let _ = writeln!(text, "               {note}");
+    }
+    text.push('\n');
+    text
+}
+
+fn steps(plan: &Plan) -> String {
+    let minted = plan.identities.iter().filter(|i| i.recipient.is_none()).count();
+    let receiving = plan.readers.iter().filter(|r| !r.receives.is_empty()).count();
+    let losing = plan.readers.iter().filter(|r| !r.loses.is_empty()).count();
+    let retiring: Vec<String> = plan.retiring.iter().map(|r| r.recipient.short()).collect();
+    let left = [
+        format!("mint {}", identities(minted)),
+        format!("ship to {}", count(receiving, "reader")),
+        "prove".to_owned(),
+        format!(
+            "gate: {} prove, and prove what they cannot open",
+            count(plan.readers.len(), "reader")
+        ),
+    ];
+    let right = [
+        format!(
+            "rewrite {} under new data keys",
+            count(plan.documents.len(), "document")
+        ),
+        "publish (commit)".to_owned(),
+        if retiring.is_empty() {
+            "retire nothing".to_owned()
+        } else {
+            format!("retire {} from {}", retiring.join(", "), count(losing, "reader"))
+        },
+    ];
+    let mut table = Table::new(2);
+    for row in 0..4 {
+        let second = right
+            .get(row)
+            .map_or_else(String::new, |text| format!("{} {text}", row + 5));
+        table.row([format!("{} {}", row + 1, left[row]), second]);
+    }
+    let mut text = table.render();
+    text.push('\n');
+    text
+}
+
+fn identities(n: usize) -> String {
+    if n == 1 {
+        "1 identity".to_owned()
+    } else {
+        format!("{n} identities")
+    }
+}
+
+/// `1 file`, `2 files`.
+pub fn count(n: usize, noun: &str) -> String {
+    if n == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{n} {noun}s")
+    }
+}
+

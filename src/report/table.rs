@@ -1,0 +1,63 @@
+//! Columns that line up.
+
+/// Rows of cells, printed left-aligned with two blanks between columns and no blanks at line ends.
+#[derive(Debug, Default)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+    indent: usize,
+}
+
+impl Table {
+    /// An empty table whose lines start with `indent` blanks.
+    pub fn new(indent: usize) -> Self {
+        Self {
+            rows: Vec::new(),
+            indent,
+        }
+    }
+
+    /// Adds a row; rows may differ in length.
+    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// The lines, each ending in a newline.
+    pub fn render(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns)
+            .map(|c| {
+                let cells = self.rows.iter().filter_map(|row| row.get(c));
+                cells.map(|cell| width(cell)).max().unwrap_or(0)
+            })
+            .collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = " ".repeat(self.indent);
+            for (cell, &column) in row.iter().zip(&widths) {
+                line.push_str(cell);
+                line.push_str(&" ".repeat(column - width(cell) + 2));
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// Characters, not bytes; no cell here holds wide ones.
+fn width(cell: &str) -> usize {
+    cell.chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let mut table = Table::new(1);
+        table.row(["a", "29 → 11"]);
+        table.row(["long", "x", ""]);
+        assert_eq!(table.render(), " a     29 → 11\n long  x\n");
+    }
+}
