@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod inventory;
 pub mod journal;
+pub mod evidence;
 pub mod keys;
 pub mod ledger;
 pub mod plan;
