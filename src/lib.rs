@@ -15,5 +15,6 @@ pub mod repo;
 pub mod repo_path;
 pub mod report;
 pub mod secret;
+pub mod shamir;
 pub mod sops;
 pub mod topology;

@@ -17,7 +17,12 @@ use ui::Ui;
 
 /// Secrets lifecycle manager for GitOps repositories encrypted with SOPS and age.
 #[derive(Debug, Parser)]
-#[command(name = "cofferdam", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "cofferdam",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 struct Cli {
     /// Run as if started in DIR.
     #[arg(short = 'C', value_name = "DIR", global = true)]

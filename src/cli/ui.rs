@@ -2,7 +2,11 @@
 //!
 //! Answers go to standard output, everything about them to standard error. Colour only on a terminal and never with
 //! `NO_COLOR`; bars only on a terminal and for work that lasts over half a second.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "edge: the one place that prints")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "edge: the one place that prints"
+)]
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;
@@ -118,8 +122,10 @@ impl Ui {
     /// A usage error that names `--yes` if there is no terminal to ask on.
     pub fn confirm(&self, question: &str) -> Result<bool, CliError> {
         if !self.can_ask() {
-            return Err(CliError::usage("this needs a confirmation and there is no terminal to ask on")
-                .hint("read the plan above, then run the command again with --yes"));
+            return Err(CliError::usage(
+                "this needs a confirmation and there is no terminal to ask on",
+            )
+            .hint("read the plan above, then run the command again with --yes"));
         }
         let answer = self.ask(&format!("{question} [y/N]"))?;
         Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
@@ -142,7 +148,8 @@ impl Ui {
         if self.quiet || !io::stderr().is_terminal() {
             return Progress(ProgressBar::hidden());
         }
-        let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(10));
+        let bar =
+            ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(10));
         let style = ProgressStyle::with_template("{msg:28} {wide_bar} {pos}/{len} {eta}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
@@ -161,10 +168,13 @@ impl Progress {
     /// Counts one item as done; safe to call from several threads.
     pub fn step(&self) {
         self.0.inc(1);
-        if self.0.is_hidden() && self.0.length().is_some() && io::stderr().is_terminal()
+        if self.0.is_hidden()
+            && self.0.length().is_some()
+            && io::stderr().is_terminal()
             && self.0.elapsed() > Duration::from_millis(500)
         {
-            self.0.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            self.0
+                .set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         }
     }
 }
