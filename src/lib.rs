@@ -4,9 +4,9 @@
 //! input and output. ARCHITECTURE.md holds the module map and the invariants.
 
 pub mod cli;
+pub mod evidence;
 pub mod inventory;
 pub mod journal;
-pub mod evidence;
 pub mod keys;
 pub mod ledger;
 pub mod plan;
