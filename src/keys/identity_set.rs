@@ -1,65 +1,180 @@
 //! Identities at hand, and which of them opens a wrap.
 
-use std::cell::RefCell;
 use std::fmt;
+use std::sync::Arc;
 
-use age_core::format::{FileKey, Stanza};
-
-use crate::keys::age_file;
+use crate::keys::attempt::{Attempt, Wrap};
+use crate::keys::late_source::LateSource;
+use crate::keys::plugin::PluginHost;
 use crate::keys::wrap::UnwrapError;
 use crate::keys::{Identity, Recipient};
 use crate::secret::SecretBytes;
 
 /// Identities at hand, in the order in which they are tried; shared by threads.
+///
+/// Cheap ones come first: X25519 and SSH keys in memory, then sources that are only read on demand, then plugins, last
+/// whatever asks for a passphrase. What a plugin or a person answered is kept for the life of the set.
 #[derive(Default)]
 pub struct IdentitySet {
     identities: Vec<Identity>,
+    late: Vec<Arc<LateSource>>,
+    /// None: a host without anybody to ask.
+    host: Option<Arc<PluginHost>>,
 }
 
 impl IdentitySet {
     /// A set of these identities.
     pub fn new(identities: Vec<Identity>) -> Self {
-        Self { identities }
+        let host = identities
+            .iter()
+            .any(|identity| identity.plugin().is_some())
+            .then(Arc::default);
+        Self {
+            identities,
+            late: Vec::new(),
+            host,
+        }
     }
 
-    /// Whether there is none.
+    /// The same set, whose plugins run by way of `host`.
+    #[must_use]
+    pub fn with_host(mut self, host: Arc<PluginHost>) -> Self {
+        self.host = Some(host);
+        self
+    }
+
+    /// Whether there is none, nor a source that may hold one.
     pub fn is_empty(&self) -> bool {
-        self.identities.is_empty()
+        self.identities.is_empty() && self.late.is_empty()
+    }
+
+    /// Adds one identity behind the others.
+    pub fn push(&mut self, identity: Identity) {
+        if identity.plugin().is_some() && self.host.is_none() {
+            self.host = Some(Arc::default());
+        }
+        self.identities.push(identity);
+    }
+
+    /// Adds a source that is read on demand.
+    pub fn push_late(&mut self, source: LateSource) {
+        self.late.push(Arc::new(source));
     }
 
     /// Adds the identities of `other` behind those of this set.
     pub fn extend(&mut self, other: IdentitySet) {
         self.identities.extend(other.identities);
+        self.late.extend(other.late);
+        // The first one that knows whom to ask.
+        if self.host.is_none() {
+            self.host = other.host;
+        }
     }
 
-    /// The known recipients, in order.
+    /// A second set of the same identities; nothing secret is copied, and what one learns from a person or a plugin the
+    /// other knows too.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            identities: self.identities.iter().map(Identity::share).collect(),
+            late: self.late.clone(),
+            host: self.host.clone(),
+        }
+    }
+
+    /// The identities in memory, in order; without those of sources that are read on demand.
+    pub fn identities(&self) -> &[Identity] {
+        &self.identities
+    }
+
+    /// The known recipients, in order. Reads sources that ask nobody; of the others only what was read already. A
+    /// plugin's recipient is unknown.
     pub fn recipients(&self) -> Vec<Recipient> {
         let mut recipients: Vec<Recipient> = Vec::new();
-        for recipient in self.identities.iter().filter_map(Identity::recipient) {
+        let mut add = |recipient: Recipient| {
             if !recipients.contains(&recipient) {
                 recipients.push(recipient);
+            }
+        };
+        self.identities
+            .iter()
+            .filter_map(Identity::recipient)
+            .for_each(&mut add);
+        for source in &self.late {
+            if let Some(recipient) = source.recipient() {
+                add(recipient.clone());
+            } else {
+                if !source.asks() {
+                    source.load(None);
+                }
+                for loaded in source.read_so_far() {
+                    if let Ok(set) = loaded.as_ref() {
+                        set.recipients().into_iter().for_each(&mut add);
+                    }
+                }
             }
         }
         recipients
     }
 
-    /// Whether the identity of `recipient` is in the set.
+    /// Whether the identity of `recipient` is in the set, as far as [`IdentitySet::recipients`] knows.
     pub fn holds(&self, recipient: &Recipient) -> bool {
-        self.identity_of(recipient).is_some()
+        self.identity_of(recipient).is_some() || self.late_of(recipient).is_some()
     }
 
     /// A set of the identity of `recipient` alone; none if it is not here.
     pub fn only(&self, recipient: &Recipient) -> Option<IdentitySet> {
-        let identity = self.identity_of(recipient)?.share();
-        Some(Self::new(vec![identity]))
+        let mut set = IdentitySet {
+            host: self.host.clone(),
+            ..IdentitySet::default()
+        };
+        if let Some(identity) = self.identity_of(recipient) {
+            set.identities.push(identity.share());
+            return Some(set);
+        }
+        let source = self.late_of(recipient)?;
+        if source.recipient() == Some(recipient) {
+            set.late.push(Arc::clone(source));
+            return Some(set);
+        }
+        source
+            .read_so_far()
+            .iter()
+            .find_map(|loaded| match loaded.as_ref() {
+                Ok(inner) => inner.only(recipient),
+                Err(_) => None,
+            })
+    }
+
+    /// Reads all sources that are read on demand, asking where they ask, so that their recipients are known.
+    pub fn read_all(&self) {
+        for source in &self.late {
+            if let Ok(set) = source.load(None).as_ref() {
+                set.read_all();
+            }
+        }
+    }
+
+    /// The sources that were read on demand and failed, by name, with the reason.
+    pub fn failures(&self) -> Vec<(String, String)> {
+        let mut failures = Vec::new();
+        for source in &self.late {
+            for loaded in source.read_so_far() {
+                match loaded.as_ref() {
+                    Ok(set) => failures.extend(set.failures()),
+                    Err(reason) => failures.push((source.name().to_owned(), reason.clone())),
+                }
+            }
+        }
+        failures
     }
 
     /// Opens one armored age file; none if no identity of the set is among its recipients.
     ///
     /// # Errors
-    /// [`UnwrapError`] if the text is no age file, or a plugin failed.
+    /// [`UnwrapError`] if the text is no age file, or a plugin or a passphrase failed.
     pub fn unwrap(&self, armored: &str) -> Result<Option<SecretBytes>, UnwrapError> {
-        self.open(None, armored)
+        self.open_one(vec![Wrap::new(None, armored)])
     }
 
     /// As [`IdentitySet::unwrap`], trying the identity of `recipient` first: a wrong X25519 identity costs as much as
@@ -72,72 +187,106 @@ impl IdentitySet {
         recipient: &Recipient,
         armored: &str,
     ) -> Result<Option<SecretBytes>, UnwrapError> {
-        self.open(Some(recipient), armored)
+        self.open_one(vec![Wrap::new(Some(recipient), armored)])
     }
 
-    fn identity_of(&self, recipient: &Recipient) -> Option<&Identity> {
+    /// Opens any one of several wraps of one secret, as a key group holds them: the cheapest that opens, so that nobody
+    /// is asked for the second if the first opens for nothing.
+    ///
+    /// # Errors
+    /// As [`IdentitySet::unwrap`]; only if none opens.
+    pub fn unwrap_any(
+        &self,
+        wraps: &[(&Recipient, &str)],
+    ) -> Result<Option<SecretBytes>, UnwrapError> {
+        let wraps = wraps.iter().map(|(r, text)| Wrap::new(Some(r), text));
+        self.open_one(wraps.collect())
+    }
+
+    /// Opens many wraps, each for itself, in order; a plugin is run once for all of them.
+    pub fn unwrap_many(&self, wraps: &[&str]) -> Vec<Result<Option<SecretBytes>, UnwrapError>> {
+        self.open(
+            wraps
+                .iter()
+                .map(|text| vec![Wrap::new(None, text)])
+                .collect(),
+        )
+    }
+
+    /// Opens the wraps of many documents (or key groups) as [`IdentitySet::unwrap_any`] does, with one session of each
+    /// plugin for all of them; in order.
+    pub fn unwrap_all(
+        &self,
+        documents: &[Vec<(&Recipient, &str)>],
+    ) -> Vec<Result<Option<SecretBytes>, UnwrapError>> {
+        let mut groups = Vec::with_capacity(documents.len());
+        for wraps in documents {
+            let wraps = wraps.iter().map(|&(r, text)| Wrap::new(Some(r), text));
+            groups.push(wraps.collect());
+        }
+        self.open(groups)
+    }
+
+    /// Runs what has to be run or asked for these documents once, so that opening them one by one, from many threads,
+    /// asks nothing more. Returns at once where no plugin is among the identities.
+    pub fn prefetch(&self, documents: &[Vec<(&Recipient, &str)>]) {
+        if self
+            .identities
+            .iter()
+            .any(|identity| identity.plugin().is_some())
+        {
+            drop(self.unwrap_all(documents));
+        }
+    }
+
+    pub(super) fn identity_of(&self, recipient: &Recipient) -> Option<&Identity> {
         self.identities
             .iter()
             .find(|identity| identity.recipient_ref() == Some(recipient))
     }
 
-    fn open(
-        &self,
-        first: Option<&Recipient>,
-        armored: &str,
-    ) -> Result<Option<SecretBytes>, UnwrapError> {
-        let trial = Trial {
-            first: first.and_then(|recipient| self.identity_of(recipient)),
-            identities: &self.identities,
-            failure: RefCell::default(),
-        };
-        let opened = age_file::open(armored, &trial)?;
-        match (opened, trial.failure.into_inner()) {
-            (None, Some(failure)) => Err(failure),
-            (opened, _) => Ok(opened),
-        }
+    pub(super) fn late(&self) -> &[Arc<LateSource>] {
+        &self.late
+    }
+
+    pub(super) fn host(&self) -> Option<&PluginHost> {
+        self.host.as_deref()
+    }
+
+    fn late_of(&self, recipient: &Recipient) -> Option<&Arc<LateSource>> {
+        self.late.iter().find(|source| {
+            if let Some(known) = source.recipient() {
+                return known == recipient;
+            }
+            source.holds_so_far(recipient)
+                || !source.asks()
+                    && source
+                        .load(Some(recipient))
+                        .as_ref()
+                        .as_ref()
+                        .is_ok_and(|set| set.holds(recipient))
+        })
+    }
+
+    fn open_one(&self, wraps: Vec<Wrap<'_>>) -> Result<Option<SecretBytes>, UnwrapError> {
+        let mut attempt = Attempt::new(wraps);
+        self.try_all(&mut [&mut attempt], self.host());
+        attempt.outcome()
+    }
+
+    fn open(&self, groups: Vec<Vec<Wrap<'_>>>) -> Vec<Result<Option<SecretBytes>, UnwrapError>> {
+        let mut attempts: Vec<Attempt<'_>> = groups.into_iter().map(Attempt::new).collect();
+        self.try_all(&mut attempts.iter_mut().collect::<Vec<_>>(), self.host());
+        attempts.into_iter().map(Attempt::outcome).collect()
     }
 }
 
 impl fmt::Debug for IdentitySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.identities).finish()
-    }
-}
-
-/// Tries one identity after the other on one header; one that fails does not keep the others from trying.
-struct Trial<'a> {
-    first: Option<&'a Identity>,
-    identities: &'a [Identity],
-    failure: RefCell<Option<UnwrapError>>,
-}
-
-impl age::Identity for Trial<'_> {
-    fn unwrap_stanza(&self, stanza: &Stanza) -> Option<Result<FileKey, age::DecryptError>> {
-        self.unwrap_stanzas(std::slice::from_ref(stanza))
-    }
-
-    fn unwrap_stanzas(&self, stanzas: &[Stanza]) -> Option<Result<FileKey, age::DecryptError>> {
-        let rest = self.identities.iter().filter(|identity| {
-            !self
-                .first
-                .is_some_and(|first| std::ptr::eq(first, *identity))
-        });
-        for identity in self.first.into_iter().chain(rest) {
-            match identity.try_stanzas(stanzas) {
-                Some(Ok(key)) => return Some(Ok(key)),
-                Some(Err(error)) => {
-                    self.failure
-                        .borrow_mut()
-                        .get_or_insert_with(|| UnwrapError::Failed {
-                            identity: identity.name(),
-                            reason: age_file::plain_message(&error),
-                        });
-                }
-                None => {}
-            }
-        }
-        None
+        f.debug_list()
+            .entries(&self.identities)
+            .entries(&self.late)
+            .finish()
     }
 }
 

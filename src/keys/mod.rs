@@ -4,10 +4,14 @@
 //! passphrases; this module parses, wraps and unwraps.
 
 mod age_file;
+mod attempt;
 pub mod data_key;
 pub mod identity;
 pub mod identity_set;
 pub mod key_file;
+pub mod late_source;
+pub mod plugin;
+pub mod prompt;
 pub mod recipient;
 pub mod wrap;
 
@@ -15,4 +19,7 @@ pub use data_key::DataKey;
 pub use identity::{Identity, IdentityError};
 pub use identity_set::IdentitySet;
 pub use key_file::{KeyFile, KeyFileError};
+pub use late_source::LateSource;
+pub use plugin::PluginHost;
+pub use prompt::{NoPrompt, Prompt, PromptError};
 pub use recipient::Recipient;
