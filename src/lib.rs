@@ -7,6 +7,7 @@ pub mod cli;
 pub mod evidence;
 pub mod inventory;
 pub mod journal;
+pub mod fleet;
 pub mod keys;
 pub mod ledger;
 pub mod plan;
