@@ -9,6 +9,7 @@ pub mod inventory;
 pub mod journal;
 pub mod fleet;
 pub mod keys;
+pub mod keystore;
 pub mod ledger;
 pub mod plan;
 pub mod re2;

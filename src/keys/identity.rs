@@ -6,7 +6,7 @@ use std::sync::Arc;
 use age_core::format::{FileKey, Stanza};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::keys::Recipient;
+use crate::keys::{Recipient, SshKey};
 
 /// One age identity: X25519, SSH (unencrypted by the time it is here) or a plugin's.
 pub struct Identity(Arc<Inner>);
@@ -49,6 +49,9 @@ pub enum IdentityError {
     /// An SSH private key under a passphrase.
     #[error("the SSH private key is protected by a passphrase")]
     SshEncrypted,
+    /// The passphrase does not open the key.
+    #[error("wrong passphrase")]
+    WrongPassphrase,
     /// An SSH private key of a kind that age knows not how to use.
     #[error(
         "of SSH keys only ssh-ed25519 and ssh-rsa, in files that ssh-keygen writes, can be used"
@@ -193,12 +196,9 @@ impl Identity {
     }
 
     fn parse_ssh(text: &str) -> Result<Self, IdentityError> {
-        let key = age::ssh::Identity::from_buffer(text.trim_start().as_bytes(), None)
-            .map_err(|_| IdentityError::SshDamaged)?;
-        match &key {
-            age::ssh::Identity::Unencrypted(_) => Self::of_ssh(key, SecretString::from(text)),
-            age::ssh::Identity::Encrypted(_) => Err(IdentityError::SshEncrypted),
-            age::ssh::Identity::Unsupported(_) => Err(IdentityError::SshUnsupported),
+        match SshKey::parse(text)? {
+            SshKey::Open(identity) => Ok(identity),
+            SshKey::Locked(_) => Err(IdentityError::SshEncrypted),
         }
     }
 }

@@ -227,6 +227,17 @@ impl IdentitySet {
         self.open(groups)
     }
 
+    /// As [`IdentitySet::unwrap_all`], for wraps whose recipients are not known.
+    pub fn unwrap_groups(
+        &self,
+        groups: &[Vec<&str>],
+    ) -> Vec<Result<Option<SecretBytes>, UnwrapError>> {
+        let wraps = groups
+            .iter()
+            .map(|texts| texts.iter().map(|text| Wrap::new(None, text)).collect());
+        self.open(wraps.collect())
+    }
+
     /// Runs what has to be run or asked for these documents once, so that opening them one by one, from many threads,
     /// asks nothing more. Returns at once where no plugin is among the identities.
     pub fn prefetch(&self, documents: &[Vec<(&Recipient, &str)>]) {

@@ -13,6 +13,7 @@ pub mod late_source;
 pub mod plugin;
 pub mod prompt;
 pub mod recipient;
+pub mod ssh_key;
 pub mod wrap;
 
 pub use data_key::DataKey;
@@ -23,3 +24,4 @@ pub use late_source::LateSource;
 pub use plugin::PluginHost;
 pub use prompt::{NoPrompt, Prompt, PromptError};
 pub use recipient::Recipient;
+pub use ssh_key::{LockedSshKey, SshKey};

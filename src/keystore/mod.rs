@@ -1,0 +1,17 @@
+//! Where identities come from: the places where sops looks, sealed identities, and the terminal for passphrases.
+//!
+//! An edge: it reads files, the environment and the terminal, and runs key commands. What it finds goes to
+//! [`crate::keys`]; what is wrong goes back as values, which the command line prints.
+
+mod command_words;
+mod key_source;
+pub mod lookup;
+pub mod permissions;
+pub mod sealed;
+pub mod surroundings;
+mod terminal;
+
+pub use lookup::{Lookup, Outcome, Source, look_up};
+pub use sealed::{seal, sealed_file_name, unseal, unseal_many};
+pub use surroundings::Surroundings;
+pub use terminal::TerminalPrompt;
