@@ -153,7 +153,7 @@ mod tests {
     use crate::evidence::testing::{host, readers, sources};
 
     fn gathered(files: &[(&str, &str)]) -> Evidence {
-        Evidence::gather(&sources(files))
+        Evidence::gather(&mut sources(files))
     }
 
     #[test]

@@ -1,19 +1,23 @@
 //! What other tools' files say about who reads which secret: Komodo, compose, Flux, Ansible, else folder names.
 //!
 //! Pure: it takes every file's path and the texts of those that may be evidence, and returns values. A broken file of
-//! another tool is a note, never a failure. [`Evidence::gather`] collects readings; [`proposal::propose`] makes a
-//! topology of them; [`text::to_toml`] writes it with a comment beside each line that says where it came from.
+//! another tool is a note, never a failure. [`Evidence::gather`] collects readings; [`propose`] makes a
+//! topology of them; [`to_toml`] writes it with a comment beside each line that says where it came from.
 
 mod ansible;
 mod compose;
+mod creation_rules;
 mod flux;
 mod folders;
 mod generalise;
 mod komodo;
 mod plaintext;
 pub mod proposal;
+mod propose;
+mod targets;
 pub mod text;
 mod yaml;
+mod zone_names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,7 +26,10 @@ use crate::keys::Recipient;
 use crate::repo_path::RepoPath;
 use crate::topology::Selection;
 
-pub use proposal::{Answers, Proposal, propose};
+pub use proposal::{
+    Answers, ClusterProposal, FileSet, HostProposal, Proposal, SharedProposal, Target, ZoneProposal,
+};
+pub use propose::propose;
 pub use text::to_toml;
 
 /// What is known of the repository: every file's path, the texts that may be evidence, and the SOPS documents.
@@ -173,8 +180,12 @@ pub struct Evidence {
 
 impl Evidence {
     /// Collects what every tool's files say; folder names speak last, and only for documents nobody else claims.
-    pub fn gather(sources: &Sources) -> Self {
+    ///
+    /// Today's creation rules give each document of `sources` its selection.
+    pub fn gather(sources: &mut Sources) -> Self {
         let mut evidence = Self::default();
+        creation_rules::apply(sources, &mut evidence);
+        let sources = &*sources;
         komodo::gather(sources, &mut evidence);
         flux::gather(sources, &mut evidence);
         ansible::gather(sources, &mut evidence);
