@@ -59,11 +59,10 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<(), CliError> {
     }
     let mut sources = material::collect(&git)?;
     if sources.documents.is_empty() {
-        return Err(CliError::failed(format!(
-            "no SOPS document in {}",
-            git.root().display()
-        ))
-        .hint("encrypt a first one with `sops encrypt`, then run init again"));
+        return Err(
+            CliError::failed(format!("no SOPS document in {}", git.root().display()))
+                .hint("encrypt a first one with `sops encrypt`, then run init again"),
+        );
     }
     let evidence = Evidence::gather(&mut sources);
     let is_asking = !args.yes && context.ui.can_ask();
@@ -79,8 +78,10 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<(), CliError> {
     if !args.yes {
         context.ui.answer(text.trim_end());
         if !is_asking {
-            return Err(CliError::usage("nothing was written: there is no terminal to ask on")
-                .hint(format!("the proposal is above; to write it: {EXAMPLE}")));
+            return Err(
+                CliError::usage("nothing was written: there is no terminal to ask on")
+                    .hint(format!("the proposal is above; to write it: {EXAMPLE}")),
+            );
         }
         if !context.ui.confirm(&format!("Write {TOPOLOGY}?"))? {
             return Err(CliError::failed("not confirmed; nothing was written"));
@@ -118,9 +119,13 @@ fn validate(text: &str) -> Result<(), CliError> {
         Ok(_) => Ok(()),
         Err(problems) => {
             let hints: Vec<String> = problems.iter().filter_map(|p| p.hint.clone()).collect();
-            let messages = problems.iter().map(|p| format!("the proposal has a mistake: {p}"));
+            let messages = problems
+                .iter()
+                .map(|p| format!("the proposal has a mistake: {p}"));
             let error = CliError::many(Kind::Failed, messages);
-            Err(hints.into_iter().fold(error, |error, hint| error.hint(hint)))
+            Err(hints
+                .into_iter()
+                .fold(error, |error, hint| error.hint(hint)))
         }
     }
 }
@@ -147,20 +152,31 @@ fn say(proposal: &Proposal, text: &str, context: &Context) {
     let names = |names: Vec<&str>| names.join(" ");
     for zone in &proposal.zones {
         let documents: usize = zone.files.iter().map(|f| f.documents.len()).sum();
-        let hosts = proposal.hosts.iter().filter(|h| h.zone == zone.name).map(|h| h.name.as_str());
+        let hosts = proposal
+            .hosts
+            .iter()
+            .filter(|h| h.zone == zone.name)
+            .map(|h| h.name.as_str());
         let clusters = proposal.clusters.iter().filter(|c| c.zone == zone.name);
         let readers: Vec<&str> = hosts.chain(clusters.map(|c| c.name.as_str())).collect();
         let readers = match readers.is_empty() {
             true => "operators only".to_owned(),
             false => names(readers),
         };
-        ui.answer(format!("  {:<12} {:<14} {readers}", zone.name, count(documents, "document")));
+        ui.answer(format!(
+            "  {:<12} {:<14} {readers}",
+            zone.name,
+            count(documents, "document")
+        ));
     }
     for shared in &proposal.shared {
         let documents: usize = shared.files.iter().map(|f| f.documents.len()).sum();
         let zones = shared.zones.join(" and ");
         let label = count(documents, "document");
-        ui.answer(format!("  {:<12} {label:<14} shared by {zones}", shared.name));
+        ui.answer(format!(
+            "  {:<12} {label:<14} shared by {zones}",
+            shared.name
+        ));
     }
     for note in &proposal.notes {
         ui.note(format!("note: {}: {}", note.file, note.text));
@@ -197,8 +213,11 @@ fn answers(args: &InitArgs, context: &Context, git: &Git) -> Result<Answers, Cli
         let key = recipient(key, &format!("--operator {name}"))?;
         operators.entry(name.to_owned()).or_default().push(key);
     }
-    let recovery: Result<Vec<Recipient>, CliError> =
-        args.recovery.iter().map(|text| recipient(text, "--recovery")).collect();
+    let recovery: Result<Vec<Recipient>, CliError> = args
+        .recovery
+        .iter()
+        .map(|text| recipient(text, "--recovery"))
+        .collect();
     let local_root = match &args.local_root {
         Some(path) => Some(local_root(path, context, git.root())?),
         None => None,
@@ -232,7 +251,11 @@ fn local_root(path: &Path, context: &Context, root: &Path) -> Result<String, Cli
         ))
         .hint("name a folder outside, such as ../targets"));
     }
-    let relative = if path.is_absolute() { target } else { relative_to(&target, &root) };
+    let relative = if path.is_absolute() {
+        target
+    } else {
+        relative_to(&target, &root)
+    };
     match relative.to_str() {
         Some(text) => Ok(text.to_owned()),
         None => Err(CliError::usage("--local-root is not UTF-8")),

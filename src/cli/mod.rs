@@ -4,6 +4,8 @@
 
 pub mod context;
 pub mod error;
+pub mod init;
+pub mod recovery;
 pub mod ui;
 
 use std::path::PathBuf;
@@ -36,7 +38,10 @@ struct Cli {
 
 /// The commands.
 #[derive(Debug, clap::Subcommand)]
-enum Command {}
+enum Command {
+    Init(init::InitArgs),
+    Recovery(recovery::RecoveryArgs),
+}
 
 /// Parses the command line, runs the command, prints a failure, gives the exit code.
 pub fn main() -> ExitCode {
@@ -64,6 +69,9 @@ fn start(cli: Cli, ui: &Ui) -> Result<(), CliError> {
     dispatch(cli.command, &context)
 }
 
-fn dispatch(command: Command, _context: &Context) -> Result<(), CliError> {
-    match command {}
+fn dispatch(command: Command, context: &Context) -> Result<(), CliError> {
+    match command {
+        Command::Init(args) => init::run(&args, context),
+        Command::Recovery(args) => recovery::run(&args, context),
+    }
 }

@@ -85,23 +85,6 @@ fn gather_stack(
     let run = resolve(None, run.trim_start_matches('/')).ok();
     let at = |path: &str| resolve(run.as_ref(), path).ok();
 
-    let mut compose_files = strings(text, config.get("file_paths"));
-    if compose_files.is_empty() && run.is_some() {
-        compose_files.push(("compose.yaml".to_owned(), server_line));
-    }
-    for (path, line) in compose_files {
-        let Some(path) = at(&path) else { continue };
-        if !sources.paths.contains(&path) {
-            evidence.note(
-                file,
-                format!("line {line} names {path}, which is not in this repository"),
-            );
-            continue;
-        }
-        for reading in compose::readings(sources, &path, evidence) {
-            evidence.read(&reading.document, reader.clone(), reading.origin);
-        }
-    }
     for field in ["pre_deploy", "post_deploy"] {
         let Some(step) = config.get(field).and_then(Item::as_table_like) else {
             continue;
@@ -123,6 +106,23 @@ fn gather_stack(
             for document in sources.documents_in(folder).cloned().collect::<Vec<_>>() {
                 evidence.read(&document, reader.clone(), origin(line));
             }
+        }
+    }
+    let mut compose_files = strings(text, config.get("file_paths"));
+    if compose_files.is_empty() && run.is_some() {
+        compose_files.push(("compose.yaml".to_owned(), server_line));
+    }
+    for (path, line) in compose_files {
+        let Some(path) = at(&path) else { continue };
+        if !sources.paths.contains(&path) {
+            evidence.note(
+                file,
+                format!("line {line} names {path}, which is not in this repository"),
+            );
+            continue;
+        }
+        for reading in compose::readings(sources, &path, evidence) {
+            evidence.read(&reading.document, reader.clone(), reading.origin);
         }
     }
     if let Some((wrapper, line)) = string(text, config.get("compose_cmd_wrapper")) {

@@ -101,7 +101,10 @@ pub(super) fn clusters(
 
 /// Reaches a target: `own` is its name in its tool's files, `name` the one it has here.
 fn target(own: &str, name: &str, answers: &Answers, said: &BTreeMap<String, String>) -> Target {
-    match (&answers.local_root, said.get(own).or_else(|| said.get(name))) {
+    match (
+        &answers.local_root,
+        said.get(own).or_else(|| said.get(name)),
+    ) {
         (Some(root), _) => Target::Local(format!("{}/{name}", root.trim_end_matches('/'))),
         (None, Some(said)) => Target::Remote {
             name: said.clone(),

@@ -8,7 +8,7 @@ use crate::evidence::proposal::{
 use crate::keys::Recipient;
 
 /// Comments are aligned up to this column; longer lines have theirs above.
-const CODE_WIDTH: usize = 76;
+const CODE_WIDTH: usize = 48;
 /// Lists longer than this are written one item a line.
 const LIST_WIDTH: usize = 100;
 
@@ -46,7 +46,7 @@ fn recovery(page: &mut Page, proposal: &Proposal) {
     page.gap();
     page.line(
         "[recovery]",
-        "wrapped into every file; its private half belongs offline",
+        "--recovery; wrapped into every file, its identity is kept offline",
     );
     if proposal.recovery.is_empty() {
         page.line(
@@ -56,14 +56,17 @@ fn recovery(page: &mut Page, proposal: &Proposal) {
     } else {
         page.line(
             &format!("recipients = {}", recipients(&proposal.recovery)),
-            "--recovery",
+            "",
         );
     }
     page.line("drill_every = \"180 days\"", "a usual choice");
     for (name, keys) in &proposal.operators {
         page.gap();
-        page.line(&format!("[operators.{}]", key(name)), "");
-        page.line(&format!("recipients = {}", recipients(keys)), "--operator");
+        page.line(
+            &format!("[operators.{}]", key(name)),
+            "--operator; opens every file",
+        );
+        page.line(&format!("recipients = {}", recipients(keys)), "");
     }
     if proposal.operators.is_empty() {
         page.gap();

@@ -20,7 +20,9 @@ pub(super) fn complete(
     if answers.recovery.is_empty() {
         ui.note("Recovery opens every document; its identity is kept offline.");
         let hint = "make one: cofferdam recovery create --out FILE";
-        answers.recovery.push(recipient(ui, "Recovery recipient (age1…):", hint)?);
+        answers
+            .recovery
+            .push(recipient(ui, "Recovery recipient (age1…):", hint)?);
     }
     if answers.operators.is_empty() {
         ui.note("You open every document too, by an identity that no host holds.");
@@ -41,14 +43,22 @@ pub(super) fn complete(
     documents(answers, sources, evidence, ui)?;
     let proposal = propose(sources, evidence, answers);
     for host in &proposal.hosts {
-        if let Target::Remote { name, guessed: true } = &host.target {
+        if let Target::Remote {
+            name,
+            guessed: true,
+        } = &host.target
+        {
             let question = format!("SSH destination of {} (user@host or an alias)", host.name);
             let said = ask_or(ui, &question, name)?;
             answers.ssh.insert(host.name.clone(), said);
         }
     }
     for cluster in &proposal.clusters {
-        if let Target::Remote { name, guessed: true } = &cluster.target {
+        if let Target::Remote {
+            name,
+            guessed: true,
+        } = &cluster.target
+        {
             let question = format!("Kubeconfig context of the cluster {}", cluster.name);
             let said = ask_or(ui, &question, name)?;
             answers.contexts.insert(cluster.name.clone(), said);
@@ -71,20 +81,35 @@ fn documents(
         return Ok(());
     }
     let own = proposal.zones.iter().flat_map(|z| {
-        let zones = if z.has_readers { vec![z.name.clone()] } else { Vec::new() };
+        let zones = if z.has_readers {
+            vec![z.name.clone()]
+        } else {
+            Vec::new()
+        };
         z.files.iter().map(move |f| (zones.clone(), f))
     });
-    let shared =
-        proposal.shared.iter().flat_map(|s| s.files.iter().map(move |f| (s.zones.clone(), f)));
+    let shared = proposal
+        .shared
+        .iter()
+        .flat_map(|s| s.files.iter().map(move |f| (s.zones.clone(), f)));
     for (zones, files) in own.chain(shared) {
         for (document, doubt) in &files.doubts {
-            let guess = if zones.is_empty() { "none".to_owned() } else { zones.join(" ") };
+            let guess = if zones.is_empty() {
+                "none".to_owned()
+            } else {
+                zones.join(" ")
+            };
             let names: Vec<&str> = known.iter().map(String::as_str).collect();
             ui.note(format!("{document}: {doubt}."));
-            let question = format!("Which zones read it ({}; none: operators only)", names.join(" "));
+            let question = format!(
+                "Which zones read it ({}; none: operators only)",
+                names.join(" ")
+            );
             loop {
                 let said = ask_or(ui, &question, &guess)?;
-                let words = said.split([' ', ',']).filter(|w| !w.is_empty() && *w != "none");
+                let words = said
+                    .split([' ', ','])
+                    .filter(|w| !w.is_empty() && *w != "none");
                 let chosen: Vec<String> = words.map(str::to_owned).collect();
                 if chosen.iter().all(|c| known.contains(c)) {
                     answers.document_zones.insert(document.clone(), chosen);
@@ -112,5 +137,9 @@ fn recipient(ui: &Ui, question: &str, hint: &str) -> Result<Recipient, CliError>
 
 fn ask_or(ui: &Ui, question: &str, default: &str) -> Result<String, CliError> {
     let said = ui.ask(&format!("{question} [{default}]:"))?;
-    Ok(if said.is_empty() { default.to_owned() } else { said })
+    Ok(if said.is_empty() {
+        default.to_owned()
+    } else {
+        said
+    })
 }

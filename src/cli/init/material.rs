@@ -53,8 +53,10 @@ pub(super) fn collect(git: &Git) -> Result<Sources, CliError> {
 fn may_be_evidence(path: &RepoPath) -> bool {
     let name = path.file_name();
     let extension = name.rsplit_once('.').map_or("", |(_, e)| e);
-    matches!(extension, "yaml" | "yml" | "toml" | "cfg" | "sh" | "env" | "service")
-        || name.contains("Dockerfile")
+    matches!(
+        extension,
+        "yaml" | "yml" | "toml" | "cfg" | "sh" | "env" | "service"
+    ) || name.contains("Dockerfile")
         || !name.contains('.')
 }
 
@@ -62,7 +64,10 @@ fn may_be_evidence(path: &RepoPath) -> bool {
 /// `…map_recipient=…`.
 fn recipients(text: &str) -> Vec<Recipient> {
     static FIELD: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r#"recipient["']?[ \t]*[:=][ \t]*["']?(age1[0-9a-z]+|ssh-[a-z0-9]+ [A-Za-z0-9+/=]+)"#).ok()
+        Regex::new(
+            r#"recipient["']?[ \t]*[:=][ \t]*["']?(age1[0-9a-z]+|ssh-[a-z0-9]+ [A-Za-z0-9+/=]+)"#,
+        )
+        .ok()
     });
     let found = FIELD.iter().flat_map(|field| field.captures_iter(text));
     let texts = found.filter_map(|c| c.get(1).map(|m| m.as_str().to_owned()));
@@ -88,7 +93,10 @@ mod tests {
             format!("sops_age__list_0__map_recipient={key}\n"),
             format!("[sops]\nage__list_0__map_recipient = {key}\n"),
         ] {
-            let found: Vec<String> = recipients(&text).iter().map(|r| r.as_str().to_owned()).collect();
+            let found: Vec<String> = recipients(&text)
+                .iter()
+                .map(|r| r.as_str().to_owned())
+                .collect();
             assert_eq!(found, [key], "{text}");
         }
     }

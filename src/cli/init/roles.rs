@@ -28,7 +28,7 @@ pub(super) fn check(proposal: &Proposal, sources: &Sources, root: &Path) -> Resu
         }
     }
     if let Some(shared) = only_recipient(sources) {
-        for (holder, recipient) in people.iter().filter(|(_, r)| *r == shared) {
+        for (holder, recipient) in people.iter().filter(|(_, r)| *r == *shared) {
             problems.push(format!(
                 "{holder} is {}, the only recipient of all {} documents: the shared identity itself",
                 recipient.short(),
@@ -39,7 +39,10 @@ pub(super) fn check(proposal: &Proposal, sources: &Sources, root: &Path) -> Resu
     for (index, (holder, recipient)) in people.iter().enumerate() {
         let twin = people.iter().skip(index + 1).find(|(_, r)| r == recipient);
         if let Some((other, _)) = twin {
-            problems.push(format!("{holder} and {other} have the same recipient {}", recipient.short()));
+            problems.push(format!(
+                "{holder} and {other} have the same recipient {}",
+                recipient.short()
+            ));
         }
     }
     match problems.is_empty() {
@@ -50,11 +53,14 @@ pub(super) fn check(proposal: &Proposal, sources: &Sources, root: &Path) -> Resu
 }
 
 fn people(proposal: &Proposal) -> Vec<(String, Recipient)> {
-    let operators = proposal
-        .operators
+    let operators = proposal.operators.iter().flat_map(|(name, keys)| {
+        keys.iter()
+            .map(move |k| (format!("operator {name}"), k.clone()))
+    });
+    let recovery = proposal
+        .recovery
         .iter()
-        .flat_map(|(name, keys)| keys.iter().map(move |k| (format!("operator {name}"), k.clone())));
-    let recovery = proposal.recovery.iter().map(|k| ("recovery".to_owned(), k.clone()));
+        .map(|k| ("recovery".to_owned(), k.clone()));
     operators.chain(recovery).collect()
 }
 
@@ -71,7 +77,10 @@ fn key_files(proposal: &Proposal) -> Vec<(String, PathBuf)> {
         if let Target::Local(folder) = &cluster.target {
             for (secret, _) in &cluster.secrets {
                 let folder = Path::new(folder).join(&secret.namespace).join(&secret.name);
-                files.push((format!("cluster {}", cluster.name), folder.join(&secret.entry)));
+                files.push((
+                    format!("cluster {}", cluster.name),
+                    folder.join(&secret.entry),
+                ));
             }
         }
     }
@@ -92,5 +101,9 @@ fn only_recipient(sources: &Sources) -> Option<&Recipient> {
             _ => return None,
         };
     }
-    if all.len() == 1 { all.pop_first() } else { None }
+    if all.len() == 1 {
+        all.pop_first()
+    } else {
+        None
+    }
 }

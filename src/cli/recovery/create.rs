@@ -33,7 +33,8 @@ pub struct CreateArgs {
 /// Failure: FILE exists or lies in a git work tree; it, or the ledger, could not be written or read back.
 pub fn run(args: &CreateArgs, context: &Context) -> Result<(), CliError> {
     let git = Git::discover(&context.directory).map_err(|error| {
-        CliError::from_error(&error).hint("run it in the repository whose ledger records this, or name that with -C")
+        CliError::from_error(&error)
+            .hint("run it in the repository whose ledger records this, or name that with -C")
     })?;
     let file = place(&context.resolve(&args.out), &git)?;
     // Before anything is minted: a damaged ledger would make the identity one that nobody recorded.
@@ -51,7 +52,10 @@ pub fn run(args: &CreateArgs, context: &Context) -> Result<(), CliError> {
         return Err(error.hint(format!("{} was removed again", file.display())));
     }
     let ui = &context.ui;
-    ui.note(format!("wrote the recovery identity to {} and read it back", file.display()));
+    ui.note(format!(
+        "wrote the recovery identity to {} and read it back",
+        file.display()
+    ));
     ui.note("It opens every document: move it to paper or to a medium that is kept offline, then remove the file.");
     ui.note("Its recipient, for `cofferdam init --recovery`:");
     ui.answer(recipient.as_str());
@@ -60,21 +64,27 @@ pub fn run(args: &CreateArgs, context: &Context) -> Result<(), CliError> {
 
 /// The file's real path, if nothing is there and no git work tree holds it.
 fn place(out: &Path, git: &Git) -> Result<PathBuf, CliError> {
-    let name = out.file_name().ok_or_else(|| {
-        CliError::usage(format!("--out {} names no file", out.display()))
-    })?;
+    let name = out
+        .file_name()
+        .ok_or_else(|| CliError::usage(format!("--out {} names no file", out.display())))?;
     let folder = out.parent().unwrap_or(Path::new("/"));
     let folder = std::fs::canonicalize(folder).map_err(|error| {
         CliError::failed(format!("cannot write into {}", folder.display())).caused_by(&error)
     })?;
     let file = folder.join(name);
     let in_tree = |why: &Path| {
-        CliError::failed(format!("{} lies in the git work tree {}", file.display(), why.display()))
-            .hint("name a file outside, such as --out ../recovery.txt")
+        CliError::failed(format!(
+            "{} lies in the git work tree {}",
+            file.display(),
+            why.display()
+        ))
+        .hint("name a file outside, such as --out ../recovery.txt")
     };
     for above in folder.ancestors() {
         // A bare repository holds no work tree, but is no place for it either.
-        let is_bare = ["HEAD", "objects", "refs"].iter().all(|n| above.join(n).exists());
+        let is_bare = ["HEAD", "objects", "refs"]
+            .iter()
+            .all(|n| above.join(n).exists());
         if is_bare || std::fs::symlink_metadata(above.join(".git")).is_ok() {
             return Err(in_tree(above));
         }
@@ -149,7 +159,11 @@ impl LedgerFile {
             Some(bytes) => Ledger::parse(std::str::from_utf8(bytes)?)?,
             None => Ledger::new(),
         };
-        Ok(Self { path, ledger, found })
+        Ok(Self {
+            path,
+            ledger,
+            found,
+        })
     }
 
     fn record(mut self, recipient: &Recipient, now: Timestamp) -> Result<(), CliError> {
@@ -169,6 +183,9 @@ impl LedgerFile {
 }
 
 fn occupied(file: &Path) -> CliError {
-    CliError::failed(format!("{} exists already; it is never overwritten", file.display()))
-        .hint("name another file")
+    CliError::failed(format!(
+        "{} exists already; it is never overwritten",
+        file.display()
+    ))
+    .hint("name another file")
 }
