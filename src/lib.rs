@@ -5,9 +5,9 @@
 
 pub mod cli;
 pub mod evidence;
+pub mod fleet;
 pub mod inventory;
 pub mod journal;
-pub mod fleet;
 pub mod keys;
 pub mod keystore;
 pub mod ledger;

@@ -53,9 +53,7 @@ impl State {
             (Some(from), Some(onto)) => {
                 from <= onto || (self == State::Retiring && to == State::Active)
             }
-            (Some(_), None) => {
-                to == State::Compromised || self.is_live()
-            }
+            (Some(_), None) => to == State::Compromised || self.is_live(),
             (None, _) => self == to,
         };
         if allowed {

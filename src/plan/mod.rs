@@ -166,7 +166,10 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.documents.is_empty()
             && !self.rules.changes
-            && self.readers.iter().all(|r| r.receives.is_empty() && r.loses.is_empty())
+            && self
+                .readers
+                .iter()
+                .all(|r| r.receives.is_empty() && r.loses.is_empty())
             && self.identities.iter().all(|i| i.recipient.is_some())
     }
 

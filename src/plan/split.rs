@@ -187,10 +187,16 @@ fn retiring(
         .iter()
         .filter_map(|i| i.recipient.clone())
         .collect();
-    known.extend(access::always(input.topology).iter().filter_map(|p| match p {
-        Party::Identity(_) => None,
-        Party::Operator { recipient, .. } | Party::Recovery { recipient } => Some(recipient.clone()),
-    }));
+    known.extend(
+        access::always(input.topology)
+            .iter()
+            .filter_map(|p| match p {
+                Party::Identity(_) => None,
+                Party::Operator { recipient, .. } | Party::Recovery { recipient } => {
+                    Some(recipient.clone())
+                }
+            }),
+    );
 
     let mut found: BTreeMap<&Recipient, Vec<RepoPath>> = BTreeMap::new();
     for document in &input.repo.documents {
@@ -260,8 +266,7 @@ fn needs_rewrite(
         .iter()
         .filter_map(|i| Some((i.id.clone(), i.recipient.clone()?)))
         .collect();
-    let wanted: Option<BTreeSet<&Recipient>> =
-        after.iter().map(|p| p.recipient(&roster)).collect();
+    let wanted: Option<BTreeSet<&Recipient>> = after.iter().map(|p| p.recipient(&roster)).collect();
     wanted.is_none_or(|wanted| wanted != document.recipients.iter().collect())
 }
 

@@ -143,7 +143,11 @@ fn every_document_gets_its_zones_operators_and_recovery() {
             vec!["vps-2026-11"]
         ]
     );
-    assert!(plan.documents.iter().all(|d| d.after.ends_with(&plan.always)));
+    assert!(
+        plan.documents
+            .iter()
+            .all(|d| d.after.ends_with(&plan.always))
+    );
     assert_eq!(plan.retiring.len(), 1);
     assert_eq!(plan.retiring[0].recipient, world.shared);
     assert_eq!(plan.retiring[0].held_by, ["kasm", "nvr", "aegis"]);
@@ -188,10 +192,10 @@ fn all_problems_are_told_at_once() {
         .repo
         .documents
         .push(document("nowhere/b.sops.env", &[&world.shared]));
-    world
-        .repo
-        .documents
-        .push(document("docker/kasm/z.sops.env", &[&world.shared, &stranger]));
+    world.repo.documents.push(document(
+        "docker/kasm/z.sops.env",
+        &[&world.shared, &stranger],
+    ));
     let mut foreign = document("docker/nvr/q.sops.env", &[&world.shared]);
     foreign.foreign = vec!["pgp 85D77543B3D624B63CEA9E6DBC17301B491B3F21".into()];
     world.repo.documents.push(foreign);
@@ -199,7 +203,10 @@ fn all_problems_are_told_at_once() {
     assert_eq!(problems.len(), 3, "{problems:?}");
     world.leave.drop = vec![stranger];
     world.leave.drop_foreign = vec![path("docker/nvr/q.sops.env")];
-    world.repo.documents.retain(|d| d.path != path("nowhere/b.sops.env"));
+    world
+        .repo
+        .documents
+        .retain(|d| d.path != path("nowhere/b.sops.env"));
     assert!(world.plan().is_ok());
 }
 

@@ -19,7 +19,10 @@ pub fn plan_text(plan: &Plan) -> String {
     }
     let mut text = String::new();
     let hosts = plan.readers.len() - clusters(plan);
-    let mut scope = vec![count(plan.documents_in_scope, "document"), count(hosts, "host")];
+    let mut scope = vec![
+        count(plan.documents_in_scope, "document"),
+        count(hosts, "host"),
+    ];
     if clusters(plan) > 0 {
         scope.push(count(clusters(plan), "cluster"));
     }
@@ -136,7 +139,11 @@ fn blast_radius(readers: &[&PlannedReader]) -> String {
             _ => "0".to_owned(),
         }
     };
-    format!("{} → {}", range(|r| r.opens_before), range(|r| r.opens_after))
+    format!(
+        "{} → {}",
+        range(|r| r.opens_before),
+        range(|r| r.opens_after)
+    )
 }
 
 /// The documents, grouped by place, with their recipients before and after.
@@ -221,7 +228,11 @@ fn readers(plan: &Plan) -> String {
 }
 
 fn dash(text: String) -> String {
-    if text.is_empty() { "–".to_owned() } else { text }
+    if text.is_empty() {
+        "–".to_owned()
+    } else {
+        text
+    }
 }
 
 fn rules(plan: &Plan) -> String {
@@ -241,8 +252,16 @@ fn rules(plan: &Plan) -> String {
 }
 
 fn steps(plan: &Plan) -> String {
-    let minted = plan.identities.iter().filter(|i| i.recipient.is_none()).count();
-    let receiving = plan.readers.iter().filter(|r| !r.receives.is_empty()).count();
+    let minted = plan
+        .identities
+        .iter()
+        .filter(|i| i.recipient.is_none())
+        .count();
+    let receiving = plan
+        .readers
+        .iter()
+        .filter(|r| !r.receives.is_empty())
+        .count();
     let losing = plan.readers.iter().filter(|r| !r.loses.is_empty()).count();
     let retiring: Vec<String> = plan.retiring.iter().map(|r| r.recipient.short()).collect();
     let left = [
@@ -263,7 +282,11 @@ fn steps(plan: &Plan) -> String {
         if retiring.is_empty() {
             "retire nothing".to_owned()
         } else {
-            format!("retire {} from {}", retiring.join(", "), count(losing, "reader"))
+            format!(
+                "retire {} from {}",
+                retiring.join(", "),
+                count(losing, "reader")
+            )
         },
     ];
     let mut table = Table::new(2);
@@ -294,4 +317,3 @@ pub fn count(n: usize, noun: &str) -> String {
         format!("{n} {noun}s")
     }
 }
-

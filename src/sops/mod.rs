@@ -4,10 +4,24 @@
 
 pub mod cipher;
 pub mod ciphertext;
+pub mod document;
+pub mod encrypt;
 pub mod flatten;
+pub mod key_group;
 pub mod leaf;
 pub mod mac;
+pub mod metadata;
+pub mod open;
+pub mod rewrite;
 pub mod selection;
 pub mod store;
 pub mod time_text;
 pub mod tree;
+pub mod verified;
+
+pub use document::{Document, DocumentError};
+pub use encrypt::{EncryptOptions, Encrypted, encrypt};
+pub use rewrite::{NewKeys, NewRecipients, Renewed};
+pub use selection::{Selection, Selector};
+pub use store::{EmitOptions, Store};
+pub use verified::{Unverified, Verified};

@@ -9,6 +9,7 @@ use crate::secret::SecretBytes;
 use crate::sops::tree::{Mapping, Node, Tree};
 
 pub mod binary;
+pub mod detect;
 pub mod dotenv;
 pub mod error;
 pub mod ini;
