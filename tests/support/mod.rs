@@ -174,11 +174,7 @@ impl Ran {
 
 /// All files below a folder with their contents, by relative path; symbolic links as `-> target`. `.git` is left out.
 pub fn snapshot(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
-    fn visit(
-        root: &Path,
-        folder: &Path,
-        files: &mut std::collections::BTreeMap<String, Vec<u8>>,
-    ) {
+    fn visit(root: &Path, folder: &Path, files: &mut std::collections::BTreeMap<String, Vec<u8>>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.file_name() == Some(OsStr::new(".git")) {
