@@ -46,7 +46,7 @@ fn recovery(page: &mut Page, proposal: &Proposal) {
     page.gap();
     page.line(
         "[recovery]",
-        "--recovery; wrapped into every file, its identity is kept offline",
+        "wrapped into every file; its identity is kept offline",
     );
     if proposal.recovery.is_empty() {
         page.line(
@@ -152,7 +152,8 @@ fn files(page: &mut Page, sets: &[FileSet]) {
             page.line(&one_line, &comment);
             continue;
         }
-        page.line("  { paths = [", &comment);
+        page.line(&format!("  # {comment}"), "");
+        page.line("  { paths = [", "");
         for path in &set.paths {
             page.line(&format!("    {},", string(path)), "");
         }
