@@ -16,6 +16,7 @@ pub mod re2;
 pub mod repo;
 pub mod repo_path;
 pub mod report;
+pub mod rules;
 pub mod secret;
 pub mod shamir;
 pub mod sops;
