@@ -1,4 +1,5 @@
 //! `cofferdam init` on the sample repository and on what it must refuse, by the real binary.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -13,6 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::evidence::{Answers, Evidence, Proposal, Sources, propose, to_toml};
 use crate::keys::Recipient;
+use crate::ledger::{LEDGER_PATH, Ledger};
 use crate::repo::Git;
 use crate::repo::atomic_write::{self, Mode, WriteError};
 use crate::topology;
@@ -89,7 +90,26 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<(), CliError> {
     }
     write(&file, &text)?;
     say(&proposal, &text, context);
+    remind_of_recovery(&proposal, &git, context);
     Ok(())
+}
+
+/// A recovery identity that nobody has read back may be a mistyped one: retirement will ask for proof.
+fn remind_of_recovery(proposal: &Proposal, git: &Git, context: &Context) {
+    let text = std::fs::read_to_string(git.root().join(LEDGER_PATH));
+    // A damaged ledger is the next command's to report.
+    let ledger = text.ok().and_then(|text| Ledger::parse(&text).ok());
+    for recipient in &proposal.recovery {
+        let is_proven = ledger
+            .as_ref()
+            .is_some_and(|l| l.recovery_read_back(recipient).is_some());
+        if !is_proven {
+            context.ui.note(format!(
+                "note: no record here that the recovery identity of {} was ever read back; retirement will ask for it",
+                recipient.short()
+            ));
+        }
+    }
 }
 
 /// The proposal, with files by name where globs would not do.

@@ -14,6 +14,8 @@ mod komodo;
 mod plaintext;
 pub mod proposal;
 mod propose;
+#[cfg(test)]
+mod propose_tests;
 mod targets;
 pub mod text;
 mod yaml;
@@ -190,6 +192,12 @@ impl Evidence {
         flux::gather(sources, &mut evidence);
         ansible::gather(sources, &mut evidence);
         folders::gather(sources, &mut evidence);
+        for path in &sources.paths {
+            let is_named_so = path.file_name().contains(".sops.");
+            if is_named_so && !sources.documents.contains_key(path) {
+                evidence.note(path, "is named like a SOPS document but is not encrypted");
+            }
+        }
         evidence
     }
 
