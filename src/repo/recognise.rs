@@ -1,10 +1,11 @@
 //! Tells a SOPS document from other files by what it holds, cheaply: most files of a repository are none.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
-use crate::sops::store::Store;
+use crate::sops::store::{Store, detect};
 
 /// The store of the SOPS document in `source`; none if it is no SOPS document.
 ///
@@ -16,27 +17,23 @@ pub(super) fn recognise(path: &str, source: &[u8]) -> Option<Store> {
     if !is_match(&TOKEN, source) || !is_match(&DATE, source) {
         return None;
     }
-    let by_name = by_name(path);
-    let holds = match by_name {
+    let named = by_name(path);
+    // A damaged document under a usual name still counts, so that opening it says what is wrong.
+    let holds = match named {
         Store::Yaml => is_yaml(source),
-        Store::Json | Store::Binary => is_json(source),
+        Store::Json => is_json(source),
         Store::Dotenv => is_dotenv(source),
         Store::Ini => is_ini(source),
+        Store::Binary => false,
     };
     if holds {
-        return Some(by_name);
+        return Some(named);
     }
-    // Written with --input-type under another name.
-    if is_json(source) {
-        Some(Store::Json)
-    } else if is_dotenv(source) {
-        Some(Store::Dotenv)
-    } else if is_ini(source) {
-        Some(Store::Ini)
-    } else if by_name != Store::Binary && is_yaml(source) {
-        Some(Store::Yaml)
-    } else {
-        None
+    // Under any other name it must be whole: prose may quote a document.
+    match detect::store_of(source)? {
+        Store::Json if named == Store::Binary && is_binary(source) => Some(Store::Binary),
+        Store::Yaml if named == Store::Binary && !is_yaml(source) => None,
+        store => Some(store),
     }
 }
 
@@ -63,21 +60,18 @@ fn is_yaml(source: &[u8]) -> bool {
 }
 
 fn is_json(source: &[u8]) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Document {
-        sops: Metadata,
-    }
-    #[derive(serde::Deserialize)]
-    struct Metadata {
-        #[serde(rename = "mac")]
-        _mac: String,
-    }
+    static KEY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#""sops"[ \t\r\n]*:"#).ok());
     let first = source.iter().find(|byte| !byte.is_ascii_whitespace());
-    first == Some(&b'{')
-        && serde_json::from_slice::<Document>(source).is_ok_and(|document| {
-            let Metadata { _mac } = document.sops;
-            true
-        })
+    first == Some(&b'{') && is_match(&KEY, source)
+}
+
+/// The JSON wrapper of the binary store holds one leaf, `data`.
+fn is_binary(source: &[u8]) -> bool {
+    type Keys = HashMap<String, serde::de::IgnoredAny>;
+    serde_json::from_slice::<Keys>(source).is_ok_and(|keys| {
+        keys.keys()
+            .all(|key| matches!(key.as_str(), "data" | "sops"))
+    })
 }
 
 fn is_dotenv(source: &[u8]) -> bool {
@@ -102,24 +96,41 @@ fn is_match(pattern: &LazyLock<Option<Regex>>, source: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    const MAC: &str = "ENC[AES256_GCM,data:x,iv:x,tag:x,type:str]";
+    const DATE: &str = "2026-01-02T03:04:05Z";
+    const MAC: &str = "ENC[AES256_GCM,data:YQ==,iv:YQ==,tag:YQ==,type:str]";
 
     #[test]
     fn knows_documents_by_content() {
-        let yaml = format!("a: b\nsops:\n    lastmodified: x\n    mac: {MAC}\n");
-        let json = format!(r#"{{"data": "x", "sops": {{"lastmodified": "x", "mac": "{MAC}"}}}}"#);
-        let dotenv = format!("A=b\nsops_lastmodified=x\nsops_mac={MAC}\n");
-        let ini = format!("[a]\nb = c\n\n[sops]\nlastmodified = x\nmac = {MAC}\n");
+        let yaml = format!(
+            "a: b\nsops:\n    age:\n        - recipient: age1x\n          enc: x\n    lastmodified: \"{DATE}\"\n    mac: {MAC}\n    version: 3.11.0\n"
+        );
+        let json = format!(
+            r#"{{"data": "x", "sops": {{"age": [{{"recipient": "age1x", "enc": "x"}}], "lastmodified": "{DATE}", "mac": "{MAC}", "version": "3.11.0"}}}}"#
+        );
+        let other = json.replace("data\"", "key\"").replace("3.11.0", "3.9.0");
+        let dotenv = format!(
+            "A=b\nsops_age__list_0__map_recipient=age1x\nsops_age__list_0__map_enc=x\nsops_lastmodified={DATE}\nsops_mac={MAC}\nsops_version=3.11.0\n"
+        );
+        let ini = format!(
+            "[a]\nb = c\n\n[sops]\nage__list_0__map_recipient = age1x\nage__list_0__map_enc = x\nlastmodified = {DATE}\nmac = {MAC}\nversion = 3.11.0\n"
+        );
         for (path, source, store) in [
             ("a.yaml", &yaml, Some(Store::Yaml)),
             ("a.yml", &yaml, Some(Store::Yaml)),
             ("a.json", &json, Some(Store::Json)),
             ("a.crt", &json, Some(Store::Binary)),
+            ("a.tfstate", &other, Some(Store::Json)),
+            (
+                "a.yaml",
+                &format!("<<<<<<< ours\n{yaml}"),
+                Some(Store::Yaml),
+            ),
+            ("README.md", &format!("# How\n```\n{dotenv}```\n"), None),
             (".env", &dotenv, Some(Store::Dotenv)),
             ("settings.conf", &dotenv, Some(Store::Dotenv)),
             ("a.ini", &ini, Some(Store::Ini)),
-            ("README.md", &yaml, None),
-            ("a.sh", &format!("grep '{MAC}' # lastmodified"), None),
+            ("README.md", &format!("# How\n```\n{yaml}```\n"), None),
+            ("a.sh", &format!("grep '{MAC}' # lastmodified sops"), None),
             ("a.yaml", &"a: b\n".to_owned(), None),
         ] {
             assert_eq!(recognise(path, source.as_bytes()), store, "{path}");
