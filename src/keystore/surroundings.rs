@@ -108,3 +108,38 @@ impl fmt::Debug for Surroundings {
         f.debug_set().entries(self.variables.keys()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(surroundings: &Surroundings) -> PathBuf {
+        surroundings.config_folder().unwrap().unwrap()
+    }
+
+    #[test]
+    fn the_configuration_folder_is_that_of_the_system() {
+        let plain = Surroundings::of([("HOME", "/home/ada")]);
+        assert_eq!(folder(&plain), PathBuf::from("/home/ada/.config"));
+        assert_eq!(
+            folder(&plain.clone().on_macos()),
+            PathBuf::from("/home/ada/Library/Application Support")
+        );
+        let xdg = Surroundings::of([("HOME", "/home/ada"), ("XDG_CONFIG_HOME", "/xdg")]);
+        assert_eq!(folder(&xdg), PathBuf::from("/xdg"));
+        assert_eq!(folder(&xdg.on_macos()), PathBuf::from("/xdg"));
+        let none = Surroundings::of([("HOME", ""), ("XDG_CONFIG_HOME", "")]);
+        assert_eq!(none.config_folder(), Ok(None));
+        assert!(
+            Surroundings::of([("XDG_CONFIG_HOME", "x")])
+                .config_folder()
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn debug_prints_names_and_no_values() {
+        let text = format!("{:?}", Surroundings::of([("SOPS_AGE_KEY", "hunter2")]));
+        assert_eq!(text, "{\"SOPS_AGE_KEY\"}");
+    }
+}
