@@ -190,17 +190,16 @@ impl Emitter {
             return;
         }
         let outer = self.writer.increase_indent(in_list);
-        let count = gathered.entries.len();
-        for (index, (above, entry)) in gathered.entries.into_iter().enumerate() {
-            let foot = if index + 1 == count { std::mem::take(&mut gathered.rest) } else { Buffer::default() };
-            self.entry(entry, above, foot);
+        for (above, entry) in gathered.entries {
+            self.entry(entry, above);
         }
+        self.writer.announce_tail(gathered.rest);
         self.writer.announce_foot(foot);
         self.writer.head_comment();
         self.writer.restore_indent(outer);
     }
 
-    fn entry(&mut self, entry: &Entry, above: Buffer, foot: Buffer) {
+    fn entry(&mut self, entry: &Entry, above: Buffer) {
         self.writer.announce_head(above);
         self.writer.head_comment();
         self.writer.write_indent();
@@ -218,6 +217,6 @@ impl Emitter {
             self.writer.write_indent();
             self.writer.indicator(b":", true, false, true);
         }
-        self.value(&value, false, foot);
+        self.value(&value, false, Buffer::default());
     }
 }

@@ -286,10 +286,10 @@ impl Writer {
         if let Some(chomp) = chomping(text) {
             self.indicator(&[chomp], false, false, false);
         }
+        self.put_break();
         self.whitespace = true;
         let mut breaks = true;
         let mut i = 0;
-        // The header's line ends with the first character's indentation.
         while i < text.len() {
             if is_break(text, i) {
                 i += self.write_break(text, i);

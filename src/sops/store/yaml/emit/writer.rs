@@ -18,6 +18,8 @@ pub(super) struct Writer {
     foot_indent: Option<usize>,
     head: Buffer,
     foot: Buffer,
+    /// The foot of a mapping's last entry, printed where the mapping ends.
+    tail: Buffer,
 }
 
 impl Writer {
@@ -32,6 +34,7 @@ impl Writer {
             foot_indent: None,
             head: Buffer::default(),
             foot: Buffer::default(),
+            tail: Buffer::default(),
         }
     }
 
@@ -53,6 +56,12 @@ impl Writer {
     pub(super) fn announce_foot(&mut self, foot: Buffer) {
         if !foot.is_empty() {
             self.foot = foot;
+        }
+    }
+
+    pub(super) fn announce_tail(&mut self, tail: Buffer) {
+        if !tail.is_empty() {
+            self.tail = tail;
         }
     }
 
@@ -155,8 +164,14 @@ impl Writer {
         self.write_indent();
     }
 
-    /// Prints the head comment that waits, if one does.
+    /// Prints the tail and the head comment that wait, if they do.
     pub(super) fn head_comment(&mut self) {
+        let tail = std::mem::take(&mut self.tail);
+        if !tail.is_empty() {
+            self.write_indent();
+            self.write_comment(tail.as_slice());
+            self.foot_indent = Some(self.indent.unwrap_or(0));
+        }
         let head = std::mem::take(&mut self.head);
         if !head.is_empty() {
             self.write_indent();
