@@ -3,6 +3,7 @@
 //! The pure core takes values and returns values; the edges (`repo`, `keystore`, `fleet`, `apply`, `cli`) do the
 //! input and output. ARCHITECTURE.md holds the module map and the invariants.
 
+pub mod apply;
 pub mod cli;
 pub mod evidence;
 pub mod fleet;

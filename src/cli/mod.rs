@@ -5,8 +5,16 @@
 pub mod context;
 pub mod error;
 pub mod init;
+mod narrator;
+pub mod plan;
+mod planning;
+mod project;
 pub mod recovery;
+pub mod resume;
+mod run_outcome;
+pub mod split;
 pub mod ui;
+pub mod undo;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +48,10 @@ struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Init(init::InitArgs),
+    Plan(plan::Args),
+    Split(split::Args),
+    Resume(resume::Args),
+    Undo(undo::Args),
     Recovery(recovery::RecoveryArgs),
 }
 
@@ -72,6 +84,10 @@ fn start(cli: Cli, ui: &Ui) -> Result<(), CliError> {
 fn dispatch(command: Command, context: &Context) -> Result<(), CliError> {
     match command {
         Command::Init(args) => init::run(&args, context),
+        Command::Plan(args) => plan::run(&args, context),
+        Command::Split(args) => split::run(&args, context),
+        Command::Resume(args) => resume::run(&args, context),
+        Command::Undo(args) => undo::run(&args, context),
         Command::Recovery(args) => recovery::run(&args, context),
     }
 }

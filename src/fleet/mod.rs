@@ -13,7 +13,8 @@ pub use challenge::{Answer, Challenge, Question};
 pub use directory::local_target;
 pub use directory_cluster::DirectoryCluster;
 pub use directory_host::DirectoryHost;
+pub use crate::inventory::{Before, FileBefore};
 pub use target::{
-    Before, Delivered, FileBefore, Held, Permission, PermissionFinding, Receipt, Target,
-    TargetError, TargetKind, Withdrawn,
+    Delivered, Held, Permission, PermissionFinding, Receipt, Target, TargetError, TargetKind,
+    Withdrawn,
 };

@@ -1,11 +1,9 @@
 //! What Cofferdam asks of whoever holds an identity, however it is reached.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
 use crate::fleet::Challenge;
+use crate::inventory::Before;
 use crate::keys::key_file::KeyFileError;
 use crate::keys::wrap::UnwrapError;
 use crate::keys::{Identity, IdentitySet, Recipient};
@@ -83,24 +81,6 @@ pub struct Held {
     pub permissions: Vec<PermissionFinding>,
     /// What [`Target::withdraw`] needs to bring the first state back; no secret.
     pub before: Before,
-}
-
-/// The state of the files before a delivery, for undo. Paths are relative to the target's root.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Before {
-    /// The files that were there.
-    pub files: BTreeMap<String, FileBefore>,
-    /// The folders on the way that were not, outermost first.
-    pub absent_folders: Vec<String>,
-}
-
-/// One file before a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileBefore {
-    /// Its permission bits.
-    pub mode: u32,
-    /// Whether its last line ended in a line break.
-    pub final_newline: bool,
 }
 
 /// A file or folder that is open to others than its owner.

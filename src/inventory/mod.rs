@@ -4,4 +4,4 @@ pub mod repo_facts;
 pub mod target_facts;
 
 pub use repo_facts::{Digest, DocumentFacts, RepoFacts};
-pub use target_facts::{ReaderKind, TargetFacts};
+pub use target_facts::{Before, FileBefore, ReaderKind, TargetFacts};

@@ -1,5 +1,7 @@
 //! What a reader holds, as read from it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::keys::Recipient;
@@ -27,4 +29,22 @@ pub struct TargetFacts {
     pub held: Vec<Recipient>,
     /// Whether it declares where its deployed revision can be looked at.
     pub declares_clones: bool,
+}
+
+/// The state of the files before a delivery, for undo. Paths are relative to the target's root.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// The files that were there.
+    pub files: BTreeMap<String, FileBefore>,
+    /// The folders on the way that were not, outermost first.
+    pub absent_folders: Vec<String>,
+}
+
+/// One file before a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileBefore {
+    /// Its permission bits.
+    pub mode: u32,
+    /// Whether its last line ended in a line break.
+    pub final_newline: bool,
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::inventory::Digest;
+use crate::inventory::{Before, Digest};
 use crate::keys::Recipient;
 use crate::plan::Plan;
 use crate::repo_path::RepoPath;
@@ -163,6 +163,18 @@ pub enum Entry {
         before: Option<Digest>,
         /// Of the staged bytes.
         after: Digest,
+    },
+    /// What a reader's files were like before its first delivery; undo goes back to that.
+    Found {
+        /// The reader.
+        reader: String,
+        /// Permissions, and what was absent.
+        before: Before,
+    },
+    /// The index entries of the run's files before the commit; undo puts them back.
+    Indexed {
+        /// As git tells them; none: the index did not know the file.
+        entries: Vec<(RepoPath, Option<(String, String)>)>,
     },
     /// The run's commit.
     Committed {

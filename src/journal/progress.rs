@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::inventory::Digest;
+use crate::inventory::{Before, Digest};
 use crate::journal::{Entry, Options, Outcome, RunId, Step};
 use crate::plan::Plan;
 use crate::repo_path::RepoPath;
@@ -24,6 +24,10 @@ pub struct Progress {
     pub started: BTreeSet<Step>,
     /// What lies staged.
     pub staged: BTreeMap<RepoPath, Staged>,
+    /// What readers were like before their first delivery.
+    pub found: BTreeMap<String, Before>,
+    /// The index entries (mode, blob) of the run's files before the first commit.
+    pub index: Option<Vec<(RepoPath, Option<(String, String)>)>>,
     /// The run's commits, in order.
     pub commits: Vec<String>,
     /// Whether it goes backwards, and if so whether by a further commit.
@@ -93,6 +97,8 @@ impl Progress {
             done: BTreeSet::new(),
             started: BTreeSet::new(),
             staged: BTreeMap::new(),
+            found: BTreeMap::new(),
+            index: None,
             commits: Vec::new(),
             undo: None,
             outcome: None,
@@ -130,6 +136,13 @@ impl Progress {
                 after,
             } => {
                 self.staged.insert(path, Staged { before, after });
+            }
+            // The first look counts: a later one sees what this run did.
+            Entry::Found { reader, before } => {
+                self.found.entry(reader).or_insert(before);
+            }
+            Entry::Indexed { entries } => {
+                self.index.get_or_insert(entries);
             }
             Entry::Committed { commit } => self.commits.push(commit),
             Entry::UndoBegun { published } => self.undo = Some(published),

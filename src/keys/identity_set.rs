@@ -117,6 +117,14 @@ impl IdentitySet {
         recipients
     }
 
+    /// The identity of `recipient`, if it is in the set and not only found on demand.
+    pub fn get(&self, recipient: &Recipient) -> Option<Identity> {
+        self.identities()
+            .iter()
+            .find(|identity| identity.recipient_ref() == Some(recipient))
+            .map(Identity::share)
+    }
+
     /// Whether the identity of `recipient` is in the set, as far as [`IdentitySet::recipients`] knows.
     pub fn holds(&self, recipient: &Recipient) -> bool {
         self.identity_of(recipient).is_some() || self.late_of(recipient).is_some()

@@ -52,6 +52,9 @@ pub enum LedgerError {
     /// The id is taken.
     #[error("{LEDGER_PATH} already has an identity {0:?}")]
     TakenId(String),
+    /// An identity that documents were wrapped to stays in the ledger.
+    #[error("identity {0} was used and stays in {LEDGER_PATH}")]
+    Used(String),
     /// A state change that the life of an identity does not have.
     #[error("identity {id:?}")]
     Transition {
@@ -128,6 +131,19 @@ impl Ledger {
             return Err(LedgerError::TakenId(record.id));
         }
         self.identities.push(record);
+        Ok(())
+    }
+
+    /// Takes out an identity that nothing ever used.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownId`]; [`LedgerError::Used`] for one that documents were wrapped to.
+    pub fn forget(&mut self, id: &str) -> Result<(), LedgerError> {
+        let record = self.record_mut(id)?;
+        if !record.state.precedes(State::Active) {
+            return Err(LedgerError::Used(id.to_owned()));
+        }
+        self.identities.retain(|r| r.id != id);
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod problem;
 pub mod reader_safety;
+pub mod rules;
 pub mod split;
 
 use std::collections::BTreeMap;
@@ -154,6 +155,8 @@ pub struct PlannedRules {
     pub rules_before: usize,
     /// Rules afterwards.
     pub rules_after: usize,
+    /// The `path_regex` of each rule that the topology at HEAD generates; those are ours to replace.
+    pub previous: Vec<String>,
     /// What is worth saying about the old ones; one line each.
     pub notes: Vec<String>,
 }

@@ -112,6 +112,7 @@ pub fn split(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
             changes: false,
             rules_before: 0,
             rules_after: 0,
+            previous: Vec::new(),
             notes: Vec::new(),
         },
         exposed_values,

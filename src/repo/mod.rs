@@ -7,7 +7,7 @@ pub mod durable;
 pub mod git;
 pub mod lock;
 pub mod log_file;
-mod recognise;
+pub mod recognise;
 pub mod scan;
 
 pub use git::{Git, GitError, Oid};

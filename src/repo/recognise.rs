@@ -10,7 +10,7 @@ use crate::sops::store::{Store, detect};
 /// The store of the SOPS document in `source`; none if it is no SOPS document.
 ///
 /// The name in `path` decides between stores that the content allows, as it does for sops.
-pub(super) fn recognise(path: &str, source: &[u8]) -> Option<Store> {
+pub fn recognise(path: &str, source: &[u8]) -> Option<Store> {
     // The MAC is encrypted in every document, whatever its leaves are.
     static TOKEN: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"ENC\[AES256_GCM,").ok());
     static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("lastmodified").ok());

@@ -85,6 +85,16 @@ pub enum DocumentError {
     },
 }
 
+impl DocumentError {
+    /// Whether it is only that no identity at hand opens the file.
+    pub fn is_locked(&self) -> bool {
+        matches!(
+            self,
+            Self::KeyGroup(KeyGroupError::NotForUs { .. } | KeyGroupError::TooFewGroups { .. })
+        )
+    }
+}
+
 fn names(entries: &[ForeignEntry]) -> String {
     let names: Vec<String> = entries.iter().map(ToString::to_string).collect();
     names.join(", ")

@@ -1,0 +1,191 @@
+//! Why a run stopped. It stands at a safe point: every reader opens what it must, and the same call goes on.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::apply::journal_file::JournalError;
+use crate::fleet::TargetError;
+use crate::keys::wrap::WrapError;
+use crate::keystore::sealed::UnsealError;
+use crate::ledger::LedgerError;
+use crate::repo::atomic_write::WriteError;
+use crate::repo::git::GitError;
+use crate::repo_path::{RepoPath, RepoPathError};
+use crate::sops::document::DocumentError;
+
+/// Why a run stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A file could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A file could not be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A path that cannot stand in the repository.
+    #[error("{text} cannot stand in the repository")]
+    Path {
+        /// The path.
+        text: String,
+        /// Why.
+        source: RepoPathError,
+    },
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// git.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// A wrap.
+    #[error(transparent)]
+    Wrap(#[from] WrapError),
+    /// A sealed identity.
+    #[error(transparent)]
+    Sealed(#[from] UnsealError),
+    /// A reader.
+    #[error("{reader} failed")]
+    Target {
+        /// Its name.
+        reader: String,
+        /// What happened there.
+        source: TargetError,
+    },
+    /// A document.
+    #[error("{path} cannot be rewritten")]
+    Document {
+        /// The document.
+        path: RepoPath,
+        /// Why.
+        source: DocumentError,
+    },
+    /// Staged bytes that are not what they must be; nothing was moved into place.
+    #[error("the new bytes of {path} do not check out: {reason}")]
+    Staged {
+        /// The document.
+        path: RepoPath,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The creation rules.
+    #[error("{}", .problems.join("; "))]
+    Rules {
+        /// What is wrong, one entry each.
+        problems: Vec<String>,
+    },
+    /// An identity that is used before it exists.
+    #[error("identity {id} was never minted")]
+    Unminted {
+        /// Its id.
+        id: String,
+    },
+    /// An identity is needed and none that is at hand opens its sealed file.
+    #[error("identity {id} cannot be unsealed with the identities at hand")]
+    CannotUnseal {
+        /// Its id.
+        id: String,
+    },
+    /// Readers that did not show what they must: nothing was rewritten.
+    #[error("stopped at the gate, nothing was rewritten: {}", .failures.join("; "))]
+    Gate {
+        /// One entry a reader.
+        failures: Vec<String>,
+    },
+    /// Commits are the operator's.
+    #[error("the rewritten files are not committed yet")]
+    NotCommitted,
+    /// git, a hook or a signature refused the commit.
+    #[error("the commit was refused, nothing was retired")]
+    CommitRefused(#[source] GitError),
+    /// Protocol rule 11.
+    #[error("what was committed is not what was verified, nothing was retired: {}", .paths.join(", "))]
+    PublishMismatch {
+        /// The documents, each with what is wrong.
+        paths: Vec<String>,
+    },
+    /// The remote does not have the commit.
+    #[error("{remote} does not have the run's commit yet, nothing was retired")]
+    NotPushed {
+        /// The remote.
+        remote: String,
+    },
+    /// A push was refused.
+    #[error("the push to {remote} was refused, nothing was retired")]
+    PushRefused {
+        /// The remote.
+        remote: String,
+        /// What git said.
+        source: GitError,
+    },
+    /// A command of `[publish]`.
+    #[error("`{command}` {outcome}, nothing was retired")]
+    Command {
+        /// As in `cofferdam.toml`.
+        command: String,
+        /// How it ended.
+        outcome: String,
+    },
+    /// Readers that do not run the new revision.
+    #[error("waiting for readers to take the new revision: {}", .readers.join("; "))]
+    NotTaken {
+        /// One entry a reader.
+        readers: Vec<String>,
+    },
+    /// A zone's grace.
+    #[error("the grace of zone {zone} lasts until {until}, nothing was retired")]
+    Grace {
+        /// The zone.
+        zone: String,
+        /// When it ends.
+        until: Timestamp,
+    },
+    /// Protocol rule 3.
+    #[error("nothing is retired before this is shown: {}", .missing.join("; "))]
+    Unproven {
+        /// One entry a recipient.
+        missing: Vec<String>,
+    },
+    /// A reader still opens what it must not, after retirement.
+    #[error("retired, but still there: {}", .copies.join("; "))]
+    Copies {
+        /// One entry a reader.
+        copies: Vec<String>,
+    },
+    /// The way back is closed.
+    #[error("there is no way back: {reason}")]
+    NoWayBack {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl ApplyError {
+    /// Names the reader that failed.
+    pub(super) fn target(reader: &str) -> impl FnOnce(TargetError) -> Self {
+        let reader = reader.to_owned();
+        move |source| Self::Target { reader, source }
+    }
+
+    /// Names the document that failed.
+    pub(super) fn document(path: &RepoPath) -> impl Fn(DocumentError) -> Self {
+        let path = path.clone();
+        move |source| Self::Document {
+            path: path.clone(),
+            source,
+        }
+    }
+
+    /// Names the path that is none.
+    pub(super) fn path(text: &str) -> impl FnOnce(RepoPathError) -> Self {
+        let text = text.to_owned();
+        move |source| Self::Path { text, source }
+    }
+}

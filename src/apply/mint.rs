@@ -1,0 +1,174 @@
+//! Mint: make the identities that the goal lacks, seal each to operators and recovery, write the ledger. Inert.
+
+use crate::apply::{ApplyError, Run, now};
+use crate::journal::Step;
+use crate::keys::{Identity, IdentitySet, Recipient};
+use crate::keystore::sealed;
+use crate::ledger::{Record, State};
+use crate::plan::Party;
+use crate::repo::atomic_write::{self, Mode};
+
+impl Run<'_> {
+    /// Adopts what is to be retired and mints what is missing; what the ledger knows already is done.
+    pub(super) fn mint(&mut self) -> Result<(), ApplyError> {
+        let adopted: Vec<(String, Recipient)> = self
+            .plan()
+            .retiring
+            .iter()
+            .filter(|r| r.adopt && self.ledger.record(&r.id).is_none())
+            .map(|r| (r.id.clone(), r.recipient.clone()))
+            .collect();
+        let missing: Vec<String> = self
+            .plan()
+            .identities
+            .iter()
+            .filter(|i| i.recipient.is_none() && self.ledger.record(&i.id).is_none())
+            .map(|i| i.id.clone())
+            .collect();
+        if adopted.is_empty() && missing.is_empty() {
+            return Ok(());
+        }
+        self.work.observer.phase("mint", &missing.join(", "));
+        for (id, recipient) in adopted {
+            self.adopt(&id, &recipient)?;
+        }
+        for id in missing {
+            self.step(Step::Mint { id: id.clone() }, |run| run.mint_one(&id))?;
+        }
+        Ok(())
+    }
+
+    /// Protocol rule 1: what is retired stays readable to operators and recovery.
+    fn adopt(&mut self, id: &str, recipient: &Recipient) -> Result<(), ApplyError> {
+        let identity = self
+            .work
+            .at_hand
+            .get(recipient)
+            .ok_or_else(|| ApplyError::CannotUnseal { id: id.to_owned() })?;
+        self.step(Step::Adopt { id: id.to_owned() }, |run| {
+            run.seal(id, &identity)?;
+            let record = Record::adopted(id, recipient.clone(), now());
+            run.ledger.add(record)?;
+            run.save_ledger()
+        })
+    }
+
+    fn mint_one(&mut self, id: &str) -> Result<(), ApplyError> {
+        let unminted = || ApplyError::Unminted { id: id.to_owned() };
+        let identity = Identity::mint();
+        let recipient = identity.recipient().ok_or_else(unminted)?;
+        let holder = self.plan().identity(id).ok_or_else(unminted)?.holder.clone();
+        self.seal(id, &identity)?;
+        self.ledger
+            .add(Record::minted(id, holder, recipient, now()))?;
+        self.save_ledger()?;
+        self.minted.insert(id.to_owned(), identity);
+        Ok(())
+    }
+
+    /// Writes one sealed file for each recipient that reads everything.
+    fn seal(&self, id: &str, identity: &Identity) -> Result<(), ApplyError> {
+        atomic_write::create_folder(&self.work.sealed, 0o755)?;
+        for recipient in self.always_recipients() {
+            let name = sealed::sealed_file_name(id, recipient);
+            let bytes = sealed::seal(identity, recipient)?;
+            atomic_write::replace(&self.work.sealed.join(name), &bytes, Mode::Exact(0o644))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the sealed files of `id`.
+    pub(super) fn unseal_for_good(&self, id: &str) -> Result<(), ApplyError> {
+        for recipient in self.always_recipients() {
+            let name = sealed::sealed_file_name(id, recipient);
+            atomic_write::remove(&self.work.sealed.join(name))?;
+        }
+        Ok(())
+    }
+
+    fn always_recipients(&self) -> Vec<&Recipient> {
+        self.plan()
+            .always
+            .iter()
+            .filter_map(|party| match party {
+                Party::Identity(_) => None,
+                Party::Operator { recipient, .. } | Party::Recovery { recipient } => {
+                    Some(recipient)
+                }
+            })
+            .collect()
+    }
+
+    /// The identity of `id`: minted by this process, sealed to somebody at hand, or held by a reader.
+    ///
+    /// # Errors
+    /// [`ApplyError::CannotUnseal`] if it is in none of these places.
+    pub(super) fn identity(&mut self, id: &str) -> Result<Identity, ApplyError> {
+        if let Some(identity) = self.minted.get(id) {
+            return Ok(identity.share());
+        }
+        let recipient = self
+            .roster()?
+            .remove(id)
+            .ok_or_else(|| ApplyError::Unminted { id: id.to_owned() })?;
+        let identity = match self.unsealed(id, &recipient)? {
+            Some(identity) => Some(identity),
+            None => self.held_by_a_reader(&recipient)?,
+        };
+        let identity = identity.ok_or_else(|| ApplyError::CannotUnseal { id: id.to_owned() })?;
+        self.minted.insert(id.to_owned(), identity.share());
+        Ok(identity)
+    }
+
+    fn unsealed(&self, id: &str, recipient: &Recipient) -> Result<Option<Identity>, ApplyError> {
+        let mut files = Vec::new();
+        for party in self.always_recipients() {
+            let path = self.work.sealed.join(sealed::sealed_file_name(id, party));
+            files.extend(super::read_optional(&path)?);
+        }
+        let files: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
+        let identity = sealed::unseal(&files, self.work.at_hand)?;
+        // A sealed file that somebody swapped is no identity of ours.
+        Ok(identity.filter(|i| i.recipient().as_ref() == Some(recipient)))
+    }
+
+    fn held_by_a_reader(&self, recipient: &Recipient) -> Result<Option<Identity>, ApplyError> {
+        for (name, target) in self.work.targets {
+            let held = target.read().map_err(ApplyError::target(name))?;
+            if let Some(identity) = held.identities.get(recipient) {
+                return Ok(Some(identity));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Protocol rule 5: an identity that nobody can unseal any more and that no document uses is made anew.
+    pub(super) fn mint_anew(&mut self, id: &str) -> Result<(), ApplyError> {
+        let used = self
+            .ledger
+            .record(id)
+            .is_none_or(|r| !r.state.precedes(State::Active));
+        if used || self.progress().started.contains(&Step::Stage) {
+            return Err(ApplyError::CannotUnseal { id: id.to_owned() });
+        }
+        self.work.observer.note(&format!(
+            "{id} cannot be unsealed by anybody here and nothing uses it yet: minting it anew"
+        ));
+        self.unseal_for_good(id)?;
+        self.ledger.forget(id)?;
+        self.step(Step::Mint { id: id.to_owned() }, |run| run.mint_one(id))
+    }
+
+    /// Everything that can open documents here: identities at hand and those of the plan that could be had.
+    pub(super) fn keys(&mut self) -> IdentitySet {
+        let ids: Vec<String> = self.plan().identities.iter().map(|i| i.id.clone()).collect();
+        let mut identities = Vec::new();
+        for id in ids {
+            // Not having one is no failure: the data key in memory checks what it would have opened.
+            identities.extend(self.identity(&id).ok());
+        }
+        let mut keys = self.work.at_hand.share();
+        keys.extend(IdentitySet::new(identities));
+        keys
+    }
+}

@@ -1,0 +1,388 @@
+//! Applying a plan: check, record, do, check again, record; and going on, or back, after a crash (edge).
+//!
+//! A run is a fixed sequence of phases, each made of steps that look first whether they are already done. So a fresh
+//! run and a resumed one are the same code: the journal tells what was intended and what lies staged, the files, commits
+//! and targets tell what is true. Nothing that can still open a document is removed before everything that must open it
+//! has been shown to.
+
+pub mod error;
+pub mod journal_file;
+mod clones;
+mod mint;
+mod publish;
+mod receipts;
+mod retire;
+mod rewrite;
+mod ship;
+mod undo;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+pub use error::ApplyError;
+pub use undo::Undone;
+pub use journal_file::{JOURNAL_FOLDER, JournalFile};
+
+use crate::fleet::Target;
+use crate::journal::{Entry, Outcome, Progress, Step};
+use crate::keys::{Identity, IdentitySet, Recipient};
+use crate::ledger::{LEDGER_PATH, Ledger, State};
+use crate::plan::{Plan, Roster};
+use crate::repo::atomic_write::{self, Mode};
+use crate::repo::git::Git;
+use crate::repo_path::RepoPath;
+use crate::topology::Topology;
+
+/// The creation rules' file.
+pub const RULES_PATH: &str = ".sops.yaml";
+/// Told to ignore the journal.
+pub const GITIGNORE_PATH: &str = ".gitignore";
+/// The topology's file.
+pub const TOPOLOGY_PATH: &str = "cofferdam.toml";
+
+/// What a run works on; the same for its whole life.
+pub struct Workspace<'a> {
+    /// The repository's root.
+    pub root: &'a Path,
+    /// The repository's git.
+    pub git: &'a Git,
+    /// Intended state.
+    pub topology: &'a Topology,
+    /// The folder of sealed identities.
+    pub sealed: PathBuf,
+    /// One for each reader of the plan, by name.
+    pub targets: &'a BTreeMap<String, Box<dyn Target>>,
+    /// The identities of whoever runs this.
+    pub at_hand: &'a IdentitySet,
+    /// Told what happens.
+    pub observer: &'a dyn Observer,
+}
+
+/// Is told what happens, for people to see.
+pub trait Observer: Sync {
+    /// A phase begins: `ship`, `prove`, …
+    fn phase(&self, name: &str, detail: &str);
+    /// Something worth a line.
+    fn note(&self, text: &str);
+    /// A number of like things begins; the returned function is called once for each that is done, by any thread.
+    fn counter<'a>(&'a self, what: &str, total: usize) -> Box<dyn Fn() + Sync + 'a>;
+    /// Asks whether these readers have taken the new revision; nobody to ask means no.
+    fn confirm_taken(&self, readers: &[String]) -> bool;
+}
+
+/// Says nothing.
+#[derive(Debug)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn phase(&self, _name: &str, _detail: &str) {}
+    fn note(&self, _text: &str) {}
+    fn counter<'a>(&'a self, _what: &str, _total: usize) -> Box<dyn Fn() + Sync + 'a> {
+        Box::new(|| {})
+    }
+    fn confirm_taken(&self, _readers: &[String]) -> bool {
+        false
+    }
+}
+
+/// Where a run stops of its own accord.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Before anything is delivered.
+    Ship,
+    /// Before readers are asked.
+    Prove,
+    /// Before documents change.
+    Rewrite,
+    /// Before the commit.
+    Publish,
+    /// Before old identities leave.
+    Retire,
+}
+
+/// What came of a run that did not fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything was done.
+    Completed,
+    /// Stopped where `--hold-at` said.
+    Held(Phase),
+}
+
+/// One run: its journal, the ledger, what was minted.
+pub struct Run<'a> {
+    work: Workspace<'a>,
+    journal: JournalFile,
+    ledger: Ledger,
+    minted: BTreeMap<String, Identity>,
+    hold_at: Option<Phase>,
+    waived: Vec<String>,
+}
+
+impl<'a> Run<'a> {
+    /// A run whose journal is open: begun just now, or found unfinished.
+    pub fn new(
+        work: Workspace<'a>,
+        journal: JournalFile,
+        ledger: Ledger,
+        hold_at: Option<Phase>,
+    ) -> Self {
+        Self {
+            work,
+            journal,
+            ledger,
+            minted: BTreeMap::new(),
+            hold_at,
+            waived: Vec::new(),
+        }
+    }
+
+    /// Waives the receipt of these recipients too (protocol rule 3).
+    #[must_use]
+    pub fn waive(mut self, names: &[String]) -> Self {
+        self.waived.extend(names.iter().cloned());
+        self
+    }
+
+    /// Does what is left of the plan.
+    ///
+    /// # Errors
+    /// [`ApplyError`]: the run stopped at a safe point and can go on by the same call on a run opened anew.
+    pub fn execute(mut self) -> Result<Ended, ApplyError> {
+        self.sweep()?;
+        self.prepare()?;
+        self.mint()?;
+        if self.holds_at(Phase::Ship) {
+            return Ok(Ended::Held(Phase::Ship));
+        }
+        self.ship()?;
+        if self.holds_at(Phase::Prove) {
+            return Ok(Ended::Held(Phase::Prove));
+        }
+        self.prove()?;
+        if self.holds_at(Phase::Rewrite) {
+            return Ok(Ended::Held(Phase::Rewrite));
+        }
+        self.rewrite()?;
+        if self.holds_at(Phase::Publish) {
+            return Ok(Ended::Held(Phase::Publish));
+        }
+        self.publish()?;
+        if !self.progress().retirement_begun() {
+            if self.holds_at(Phase::Retire) {
+                return Ok(Ended::Held(Phase::Retire));
+            }
+            self.await_readers()?;
+        }
+        self.retire()?;
+        self.journal.finish(Outcome::Completed)?;
+        Ok(Ended::Completed)
+    }
+
+    fn holds_at(&self, phase: Phase) -> bool {
+        self.hold_at.is_some_and(|hold| hold <= phase)
+    }
+
+    fn progress(&self) -> &Progress {
+        self.journal.progress()
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.journal.progress().plan
+    }
+
+    /// Runs `act` between the two records of `step`.
+    fn step<T>(
+        &mut self,
+        step: Step,
+        act: impl FnOnce(&mut Self) -> Result<T, ApplyError>,
+    ) -> Result<T, ApplyError> {
+        self.journal.record(Entry::Started { step: step.clone() })?;
+        let value = act(self)?;
+        self.journal.record(Entry::Done { step })?;
+        Ok(value)
+    }
+
+    fn is_done(&self, step: &Step) -> bool {
+        self.progress().done.contains(step)
+    }
+
+    /// Removes temporary files that a kill left beside files that this run writes.
+    fn sweep(&self) -> Result<(), ApplyError> {
+        let root = self.work.root;
+        let mut folders = vec![
+            root.to_owned(),
+            root.join(".cofferdam"),
+            self.work.sealed.clone(),
+        ];
+        folders.extend(self.plan().documents.iter().map(|d| {
+            d.path
+                .parent()
+                .map_or_else(|| root.to_owned(), |parent| parent.under(root))
+        }));
+        folders.sort();
+        folders.dedup();
+        for folder in folders.iter().filter(|f| f.is_dir()) {
+            atomic_write::sweep_temporary(folder)?;
+        }
+        for target in self.work.targets.values() {
+            target.sweep().map_err(ApplyError::target(target.name()))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the bytes of our own files (staging keeps those of documents), and has git ignore the journal.
+    fn prepare(&mut self) -> Result<(), ApplyError> {
+        if self.is_done(&Step::Prepare) {
+            return Ok(());
+        }
+        self.step(Step::Prepare, |run| {
+            for (slot, path) in [("gitignore", GITIGNORE_PATH), ("ledger", LEDGER_PATH)] {
+                run.keep(slot, path)?;
+            }
+            run.ignore_journal()
+        })
+    }
+
+    /// Copies a file's bytes to the journal's folder, unless they lie there already; a missing file leaves no copy.
+    fn keep(&self, slot: &str, path: &str) -> Result<(), ApplyError> {
+        let copy = self.journal.slot(journal_file::Side::Before, slot);
+        if let Some(bytes) = read_optional(&self.work.root.join(path))? {
+            atomic_write::replace(&copy, &bytes, Mode::Exact(0o600))?;
+        }
+        Ok(())
+    }
+
+    fn ignore_journal(&self) -> Result<(), ApplyError> {
+        let path = self.work.root.join(GITIGNORE_PATH);
+        let line = format!("/{JOURNAL_FOLDER}/");
+        let text = read_optional(&path)?.unwrap_or_default();
+        if text.split(|b| *b == b'\n').any(|l| l == line.as_bytes()) {
+            return Ok(());
+        }
+        let mut text = text;
+        if !text.is_empty() && !text.ends_with(b"\n") {
+            text.push(b'\n');
+        }
+        text.extend_from_slice(line.as_bytes());
+        text.push(b'\n');
+        atomic_write::replace(&path, &text, Mode::Keep)?;
+        Ok(())
+    }
+
+    fn save_ledger(&self) -> Result<(), ApplyError> {
+        let text = self.ledger.to_text()?;
+        let path = self.work.root.join(LEDGER_PATH);
+        if read_optional(&path)?.as_deref() == Some(text.as_bytes()) {
+            return Ok(());
+        }
+        if let Some(folder) = path.parent() {
+            atomic_write::create_folder(folder, 0o755)?;
+        }
+        atomic_write::replace(&path, text.as_bytes(), Mode::Keep)?;
+        Ok(())
+    }
+
+    fn advance(&mut self, ids: &[String], to: State) -> Result<(), ApplyError> {
+        let now = now();
+        for id in ids {
+            let behind = self.ledger.record(id).is_some_and(|r| r.state.precedes(to));
+            if behind {
+                self.ledger.advance(id, to, now)?;
+            }
+        }
+        self.save_ledger()
+    }
+
+    /// The recipients of the plan's identities, by the plan or by the ledger.
+    fn roster(&self) -> Result<Roster, ApplyError> {
+        self.plan()
+            .identities
+            .iter()
+            .map(|identity| {
+                let recipient: Option<Recipient> = identity.recipient.clone().or_else(|| {
+                    self.ledger
+                        .record(&identity.id)
+                        .map(|r| r.recipient.clone())
+                });
+                recipient
+                    .map(|r| (identity.id.clone(), r))
+                    .ok_or_else(|| ApplyError::Unminted {
+                        id: identity.id.clone(),
+                    })
+            })
+            .collect()
+    }
+
+    /// Every file of the repository that this run may have written, for git.
+    fn own_paths(&self) -> Result<Vec<RepoPath>, ApplyError> {
+        let mut paths: Vec<RepoPath> = self
+            .plan()
+            .documents
+            .iter()
+            .map(|d| d.path.clone())
+            .collect();
+        for own in [RULES_PATH, GITIGNORE_PATH, TOPOLOGY_PATH, LEDGER_PATH] {
+            let path = RepoPath::new(own).map_err(ApplyError::path(own))?;
+            if path.under(self.work.root).exists() {
+                paths.push(path);
+            }
+        }
+        if let Ok(folder) = self.work.sealed.strip_prefix(self.work.root) {
+            for name in file_names(&self.work.sealed)? {
+                let path = folder.join(&name);
+                let text = path.display().to_string();
+                paths.push(RepoPath::from_path(&path).map_err(ApplyError::path(&text))?);
+            }
+        }
+        Ok(paths)
+    }
+}
+
+/// The name under which a document's bytes lie in the journal's folder.
+fn document_slot(index: usize) -> String {
+    format!("document-{index}")
+}
+
+/// Reads a file; none if it is not there.
+pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, ApplyError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ApplyError::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// The names of the regular files of a folder, sorted; temporary ones left out.
+fn file_names(folder: &Path) -> Result<Vec<std::ffi::OsString>, ApplyError> {
+    let fail = |source| ApplyError::Read {
+        path: folder.to_owned(),
+        source,
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(fail(e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name();
+        if entry.file_type().map_err(fail)?.is_file() && !atomic_write::is_temporary(&name) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Whole seconds: the ledger is read by people.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}

@@ -1,0 +1,279 @@
+//! Publish: one commit with documents, rules, ledger and sealed identities; then the operator's commands; then wait.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+
+use crate::apply::clones;
+use crate::apply::{ApplyError, Run, read_optional};
+use crate::journal::{Entry, Step};
+use crate::ledger::State;
+use crate::repo::git::{GitError, Oid};
+use crate::repo_path::RepoPath;
+
+impl Run<'_> {
+    /// Commits what was rewritten and looks at what was committed (protocol rule 11), then pushes and runs commands.
+    pub(super) fn publish(&mut self) -> Result<(), ApplyError> {
+        if self.progress().retirement_begun() {
+            return Ok(());
+        }
+        if !self.mismatches()?.is_empty() {
+            self.commit()?;
+        } else if let (Some(head), true) = (self.work.git.head()?, self.progress().commits.is_empty())
+        {
+            // Killed between the commit and its record.
+            self.journal.record(Entry::Committed {
+                commit: head.to_string(),
+            })?;
+        }
+        self.push()?;
+        for index in 0..self.work.topology.publish.run.len() {
+            let step = Step::Run { index };
+            if !self.is_done(&step) {
+                self.step(step, |run| run.command(index))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), ApplyError> {
+        if !self.work.topology.publish.commit {
+            return Err(ApplyError::NotCommitted);
+        }
+        self.work.observer.phase("publish", "commit");
+        let paths = self.own_paths()?;
+        let message = self.message();
+        if self.progress().index.is_none() {
+            let entries = self.work.git.index_entries(&paths)?;
+            let entries = entries.into_iter().map(|e| e.map(|e| (e.mode, e.oid.to_string())));
+            self.journal.record(Entry::Indexed {
+                entries: paths.iter().cloned().zip(entries).collect(),
+            })?;
+        }
+        let commit = self.step(Step::Publish, |run| {
+            match run.work.git.commit(&paths, &message) {
+                Ok(commit) => Ok(Some(commit)),
+                // The index says there is nothing to do, and yet HEAD differs: a filter or a flag stands between.
+                Err(GitError::NothingToCommit) => Ok(None),
+                Err(error) => Err(ApplyError::CommitRefused(error)),
+            }
+        })?;
+        if let Some(commit) = commit {
+            self.journal.record(Entry::Committed {
+                commit: commit.to_string(),
+            })?;
+        }
+        let paths = self.mismatches()?;
+        if paths.is_empty() {
+            Ok(())
+        } else {
+            Err(ApplyError::PublishMismatch { paths })
+        }
+    }
+
+    /// The commit's message, in the style that most such repositories use.
+    fn message(&self) -> String {
+        let plan = self.plan();
+        let zones: BTreeSet<&str> = plan.readers.iter().map(|r| r.zone.as_str()).collect();
+        let subject = if plan.retiring.is_empty() {
+            "bring secrets in line with cofferdam.toml".to_owned()
+        } else {
+            format!("split the shared identity into {} zones", zones.len())
+        };
+        let retiring: Vec<&str> = plan.retiring.iter().map(|r| r.id.as_str()).collect();
+        let identities: Vec<&str> = plan.identities.iter().map(|i| i.id.as_str()).collect();
+        format!(
+            "chore(sops): {subject}\n\nDocuments re-encrypted under new data keys: {}\nIdentities: {}\nRetiring: {}\n",
+            plan.documents.len(),
+            identities.join(", "),
+            if retiring.is_empty() { "none".to_owned() } else { retiring.join(", ") },
+        )
+    }
+
+    /// The files of this run whose blob at HEAD is not what lies verified in the work tree, each with what is wrong.
+    fn mismatches(&self) -> Result<Vec<String>, ApplyError> {
+        let paths = self.own_paths()?;
+        let blobs = match self.work.git.head()? {
+            Some(_) => self.work.git.blobs("HEAD", &paths)?,
+            None => vec![None; paths.len()],
+        };
+        let mut wrong = Vec::new();
+        for (path, blob) in paths.iter().zip(blobs) {
+            let tree = read_optional(&path.under(self.work.root))?;
+            let tree = match self.progress().staged.get(path) {
+                // What was verified counts, not what a hook may have made of it since.
+                Some(staged) => {
+                    let digest = blob.as_deref().map(crate::inventory::Digest::of);
+                    if digest == Some(staged.after) {
+                        continue;
+                    }
+                    tree
+                }
+                None => tree,
+            };
+            match (blob, tree) {
+                (None, _) => wrong.push(format!("{path} (absent)")),
+                (Some(blob), Some(tree)) if blob == tree && !self.is_staged(path) => {}
+                (Some(_), _) => wrong.push(format!("{path} (differs)")),
+            }
+        }
+        Ok(wrong)
+    }
+
+    fn is_staged(&self, path: &RepoPath) -> bool {
+        self.progress().staged.contains_key(path)
+    }
+
+    /// Sees to it that the remote has the commit: by pushing, or by looking whether the operator has.
+    fn push(&mut self) -> Result<(), ApplyError> {
+        let publish = &self.work.topology.publish;
+        let Some(remote) = publish.remote.clone() else {
+            return Ok(());
+        };
+        let not_pushed = || ApplyError::NotPushed {
+            remote: remote.clone(),
+        };
+        let Some(branch) = self.work.git.branch()? else {
+            return Err(not_pushed());
+        };
+        let short = branch.trim_start_matches("refs/heads/").to_owned();
+        if publish.push {
+            if !self.is_done(&Step::Push) {
+                self.work.observer.phase("push", &remote);
+                self.step(Step::Push, |run| {
+                    run.work
+                        .git
+                        .push(&remote, &format!("HEAD:refs/heads/{short}"))
+                        .map_err(|source| ApplyError::PushRefused {
+                            remote: remote.clone(),
+                            source,
+                        })
+                })?;
+            }
+            return Ok(());
+        }
+        self.work.git.fetch(&remote)?;
+        let tip = format!("refs/remotes/{remote}/{short}");
+        let arrived = match self.progress().commits.last() {
+            Some(commit) if self.work.git.resolve(&tip)?.is_some() => {
+                self.work.git.is_ancestor(commit, &tip)?
+            }
+            _ => false,
+        };
+        if arrived { Ok(()) } else { Err(not_pushed()) }
+    }
+
+    /// Pushes the commit that records the retirement, where the run pushes at all.
+    pub(super) fn push_ledger(&self) -> Result<(), ApplyError> {
+        let publish = &self.work.topology.publish;
+        let (Some(remote), true, Some(branch)) =
+            (&publish.remote, publish.push, self.work.git.branch()?)
+        else {
+            return Ok(());
+        };
+        let short = branch.trim_start_matches("refs/heads/");
+        self.work
+            .git
+            .push(remote, &format!("HEAD:refs/heads/{short}"))
+            .map_err(|source| ApplyError::PushRefused {
+                remote: remote.clone(),
+                source,
+            })
+    }
+
+    fn command(&self, index: usize) -> Result<(), ApplyError> {
+        let command = &self.work.topology.publish.run[index];
+        self.work.observer.phase("run", command);
+        self.shell(command, "failed")
+    }
+
+    /// Runs a command of the operator's in the repository's root; its output goes to standard error.
+    fn shell(&self, command: &str, failing: &str) -> Result<(), ApplyError> {
+        let status = Command::new("sh")
+            .args(["-c", command])
+            .current_dir(self.work.root)
+            .stdin(Stdio::null())
+            .stdout(std::io::stderr())
+            .status();
+        let outcome = match status {
+            Ok(status) if status.success() => return Ok(()),
+            Ok(status) => format!("{failing} ({status})"),
+            Err(error) => format!("could not be run ({error})"),
+        };
+        Err(ApplyError::Command {
+            command: command.to_owned(),
+            outcome,
+        })
+    }
+
+    /// Waits for evidence that readers hold the new documents: clones, commands, the operator's word, a zone's grace.
+    pub(super) fn await_readers(&mut self) -> Result<(), ApplyError> {
+        if self.plan().readers.iter().all(|r| r.loses.is_empty()) {
+            return Ok(());
+        }
+        let waiting = clones::not_taken(&self.work, self.progress())?;
+        if !waiting.is_empty() {
+            return Err(ApplyError::NotTaken { readers: waiting });
+        }
+        let ready = self.work.topology.publish.ready.clone();
+        for command in &ready {
+            self.shell(command, "says that readers are not there yet")?;
+        }
+        let unseen: Vec<String> = self
+            .plan()
+            .readers
+            .iter()
+            .filter(|r| !r.loses.is_empty() && !r.declares_clones)
+            .map(|r| r.name.clone())
+            .collect();
+        let word = ready.is_empty() && !unseen.is_empty();
+        if word && !self.progress().options.yes && !self.work.observer.confirm_taken(&unseen) {
+            return Err(ApplyError::NotTaken {
+                readers: unseen
+                    .iter()
+                    .map(|r| format!("{r} (nobody said so yet)"))
+                    .collect(),
+            });
+        }
+        self.grace()
+    }
+
+    fn grace(&self) -> Result<(), ApplyError> {
+        let since = self
+            .plan()
+            .retiring
+            .iter()
+            .filter_map(|r| self.ledger.record(&r.id))
+            .filter(|r| r.state == State::Retiring)
+            .map(|r| r.since)
+            .max();
+        let Some(since) = since else { return Ok(()) };
+        for reader in self.plan().readers.iter().filter(|r| !r.loses.is_empty()) {
+            let Some(grace) = self.work.topology.zone(&reader.zone).and_then(|z| z.grace) else {
+                continue;
+            };
+            let until = since.checked_add(grace).unwrap_or(jiff::Timestamp::MAX);
+            if super::now() < until {
+                return Err(ApplyError::Grace {
+                    zone: reader.zone.clone(),
+                    until,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The commit of this run that HEAD stands at; none if there is none, or others came after it.
+    pub(super) fn own_head(&self) -> Result<Option<Oid>, ApplyError> {
+        let Some(head) = self.work.git.head()? else {
+            return Ok(None);
+        };
+        if self.progress().commits.last().map(String::as_str) == Some(head.as_str()) {
+            return Ok(Some(head));
+        }
+        // Killed between the commit and its record: it is ours if it stands on the first state and holds what we staged.
+        let parent = self.work.git.parent(&head)?;
+        let on_first = parent.as_ref().map(Oid::as_str) == self.progress().head.as_deref();
+        let ours = on_first && !self.progress().staged.is_empty() && self.mismatches()?.is_empty();
+        Ok(ours.then_some(head))
+    }
+}

@@ -1,0 +1,157 @@
+//! Retire: take the old identities from readers, once everybody who must read has been shown to. From here on there is no way
+//! back, and nothing is destroyed: what is retired stays sealed to operators and recovery.
+
+use rayon::prelude::*;
+
+use crate::apply::{ApplyError, Run, read_optional};
+use crate::apply::rewrite::store_of;
+use crate::journal::Step;
+use crate::keys::Recipient;
+use crate::ledger::{LEDGER_PATH, State};
+use crate::plan::Party;
+use crate::repo::git::GitError;
+use crate::repo_path::RepoPath;
+use crate::sops::document::Document;
+
+impl Run<'_> {
+    /// Withdraws every retiring recipient from the readers that hold it, and records it.
+    pub(super) fn retire(&mut self) -> Result<(), ApplyError> {
+        let gone: Vec<Recipient> = self
+            .plan()
+            .retiring
+            .iter()
+            .map(|r| r.recipient.clone())
+            .collect();
+        if !gone.is_empty() {
+            self.check_possession()?;
+            self.check_proofs_again()?;
+            for recipient in &gone {
+                self.withdraw_from_all(recipient)?;
+            }
+            let copies = self.failing_readers(&gone)?;
+            if !copies.is_empty() {
+                return Err(ApplyError::Copies { copies });
+            }
+        }
+        let ids: Vec<String> = self.plan().retiring.iter().map(|r| r.id.clone()).collect();
+        self.advance(&ids, State::Retired)?;
+        self.record()
+    }
+
+    fn check_proofs_again(&mut self) -> Result<(), ApplyError> {
+        let failures = self.failing_readers(&[])?;
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(ApplyError::Gate { failures })
+        }
+    }
+
+    fn withdraw_from_all(&mut self, recipient: &Recipient) -> Result<(), ApplyError> {
+        let mut announced = false;
+        for name in self.plan().readers.iter().map(|r| r.name.clone()).collect::<Vec<_>>() {
+            let held = self.work.targets[&name]
+                .read()
+                .map_err(ApplyError::target(&name))?;
+            if !held.identities.holds(recipient) {
+                continue;
+            }
+            if !announced {
+                self.work.observer.phase("retire", &recipient.short());
+                announced = true;
+            }
+            let step = Step::Retire {
+                recipient: recipient.clone(),
+                reader: name.clone(),
+            };
+            self.step(step, |run| {
+                run.work.targets[&name]
+                    .withdraw(recipient, None)
+                    .map_err(ApplyError::target(&name))?;
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Protocol rule 3: an operator's identity at hand opens every rewritten document, and each recovery identity was read
+    /// back from where it is kept; or the operator waived it by name.
+    fn check_possession(&self) -> Result<(), ApplyError> {
+        let waived = |name: &str| self.waived.iter().chain(&self.progress().options.unproven).any(|n| n == name);
+        let mut missing = Vec::new();
+        let mut operators = Vec::new();
+        let mut shown = false;
+        for party in &self.plan().always {
+            match party {
+                Party::Operator { name, recipient } => {
+                    operators.push(name.as_str());
+                    shown |= waived(name) || self.opens_everything(recipient)?;
+                }
+                Party::Recovery { recipient } => {
+                    let read_back = self.ledger.recovery_read_back(recipient).is_some();
+                    if !read_back && !waived("recovery") {
+                        missing.push(format!(
+                            "recovery: the identity of {} was never read back (cofferdam recovery create does that)",
+                            recipient.short()
+                        ));
+                    }
+                }
+                Party::Identity(_) => {}
+            }
+        }
+        if !shown {
+            missing.push(format!(
+                "operator: no identity at hand opens the rewritten documents as {} (name its key file in SOPS_AGE_KEY_FILE)",
+                operators.join(" or ")
+            ));
+        }
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(ApplyError::Unproven { missing })
+        }
+    }
+
+    /// Whether the identity of `recipient` is at hand and opens every document of the run.
+    fn opens_everything(&self, recipient: &Recipient) -> Result<bool, ApplyError> {
+        let Some(one) = self.work.at_hand.only(recipient) else {
+            return Ok(false);
+        };
+        let opened: Result<Vec<()>, ApplyError> = self
+            .plan()
+            .documents
+            .par_iter()
+            .map(|planned| {
+                let fail = ApplyError::document(&planned.path);
+                let bytes = read_optional(&planned.path.under(self.work.root))?.unwrap_or_default();
+                let store = store_of(&planned.path, &bytes);
+                let document = Document::parse(store, bytes).map_err(&fail)?;
+                let key = document.unwrap_data_key(&one).map_err(&fail)?;
+                document.open(&key).map_err(&fail)?;
+                Ok(())
+            })
+            .collect();
+        opened.map(|_| true)
+    }
+
+    /// The second commit: the ledger alone.
+    fn record(&mut self) -> Result<(), ApplyError> {
+        if !self.work.topology.publish.commit {
+            return Ok(());
+        }
+        let path = RepoPath::new(LEDGER_PATH).map_err(ApplyError::path(LEDGER_PATH))?;
+        let committed = self.work.git.blob("HEAD", &path)?;
+        if committed == read_optional(&path.under(self.work.root))? {
+            return Ok(());
+        }
+        let ids: Vec<&str> = self.plan().retiring.iter().map(|r| r.id.as_str()).collect();
+        let message = format!("chore(sops): retire {}\n", ids.join(", "));
+        self.step(Step::Record, |run| {
+            match run.work.git.commit(std::slice::from_ref(&path), &message) {
+                Ok(_) | Err(GitError::NothingToCommit) => Ok(()),
+                Err(error) => Err(ApplyError::CommitRefused(error)),
+            }
+        })?;
+        self.push_ledger()
+    }
+}

@@ -1,0 +1,288 @@
+//! Rewrite: stage every document's new bytes, verify them, then move them into place.
+//!
+//! Protocol rule 10: a document that holds its *before* bytes is rewritten, one that holds its *after* bytes is done, any
+//! other is planned again from what it holds now and never overwritten.
+
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+
+use crate::apply::journal_file::Side;
+use crate::apply::{ApplyError, RULES_PATH, Run, document_slot, read_optional};
+use crate::inventory::Digest;
+use crate::journal::{Entry, Step};
+use crate::keys::{IdentitySet, Recipient};
+use crate::ledger::State;
+use crate::plan::rules::{self, RulesInput};
+use crate::repo::atomic_write::{self, Mode};
+use crate::repo::recognise::recognise;
+use crate::repo::scan::Scan;
+use crate::repo_path::RepoPath;
+use crate::sops::document::Document;
+use crate::sops::rewrite::{NewKeys, NewRecipients};
+use crate::sops::store::Store;
+
+/// A file that is to be rewritten: where, and under which name its bytes lie in the journal's folder.
+#[derive(Debug, Clone)]
+struct Item {
+    path: RepoPath,
+    slot: String,
+    /// The place in the plan's list; none for the rules.
+    index: Option<usize>,
+}
+
+/// Where a file stands between its two states.
+enum Standing {
+    /// It holds its new bytes.
+    Done,
+    /// Its new bytes lie staged and it holds the bytes that they replace.
+    Staged,
+    /// New bytes must be made from what it holds (none: it is not there).
+    Open(Option<Vec<u8>>),
+}
+
+impl Run<'_> {
+    /// Brings every document and the rules to their new bytes.
+    pub(super) fn rewrite(&mut self) -> Result<(), ApplyError> {
+        let items = self.items()?;
+        let mut open = Vec::new();
+        let mut waiting = false;
+        for item in &items {
+            match self.standing(item)? {
+                Standing::Done => {}
+                Standing::Staged => waiting = true,
+                Standing::Open(bytes) => open.push((item.clone(), bytes)),
+            }
+        }
+        if !open.is_empty() {
+            let detail = format!("{} files under new data keys", open.len());
+            self.work.observer.phase("rewrite", &detail);
+            self.step(Step::Stage, |run| run.stage(open))?;
+        }
+        if waiting || !self.is_done(&Step::Publish) {
+            self.replace(&items)?;
+        }
+        let active: Vec<String> = self.plan().identities.iter().map(|i| i.id.clone()).collect();
+        self.advance(&active, State::Active)?;
+        let leaving: Vec<String> = self.plan().retiring.iter().map(|r| r.id.clone()).collect();
+        self.advance(&leaving, State::Retiring)
+    }
+
+    /// The documents of the plan and, where they change, the rules.
+    fn items(&self) -> Result<Vec<Item>, ApplyError> {
+        let mut items: Vec<Item> = self
+            .plan()
+            .documents
+            .iter()
+            .enumerate()
+            .map(|(index, document)| Item {
+                path: document.path.clone(),
+                slot: document_slot(index),
+                index: Some(index),
+            })
+            .collect();
+        if self.plan().rules.changes {
+            items.push(Item {
+                path: RepoPath::new(RULES_PATH).map_err(ApplyError::path(RULES_PATH))?,
+                slot: "rules".to_owned(),
+                index: None,
+            });
+        }
+        Ok(items)
+    }
+
+    fn standing(&self, item: &Item) -> Result<Standing, ApplyError> {
+        let now = read_optional(&item.path.under(self.work.root))?;
+        let digest = now.as_deref().map(Digest::of);
+        if let Some(staged) = self.progress().staged.get(&item.path) {
+            if digest == Some(staged.after) {
+                return Ok(Standing::Done);
+            }
+            let kept = read_optional(&self.journal.slot(Side::After, &item.slot))?;
+            if digest == staged.before && kept.as_deref().map(Digest::of) == Some(staged.after) {
+                return Ok(Standing::Staged);
+            }
+        }
+        Ok(Standing::Open(now))
+    }
+
+    /// Makes, checks and stages the new bytes of `open`, all of them or none.
+    fn stage(&mut self, open: Vec<(Item, Option<Vec<u8>>)>) -> Result<(), ApplyError> {
+        let roster = self.roster()?;
+        let keys = self.keys();
+        let now = super::now();
+        let tick = self.work.observer.counter("rewriting", open.len());
+        let plan = &self.journal.progress().plan;
+        let made: Result<Vec<Staging>, ApplyError> = open
+            .into_par_iter()
+            .map(|(item, before)| {
+                let after = match item.index {
+                    None => self.new_rules(before.as_deref())?,
+                    Some(index) => {
+                        let planned = &plan.documents[index];
+                        let recipients =
+                            planned
+                                .recipients_after(&roster)
+                                .ok_or_else(|| ApplyError::Unminted {
+                                    id: planned.place.clone(),
+                                })?;
+                        let source = before.as_deref().ok_or_else(|| ApplyError::Staged {
+                            path: item.path.clone(),
+                            reason: "the document is gone".to_owned(),
+                        })?;
+                        let drop = !planned.dropped_foreign.is_empty();
+                        rewrapped(&item.path, source, &recipients, drop, &keys, now)?
+                    }
+                };
+                let staging = Staging {
+                    before_slot: self.journal.slot(Side::Before, &item.slot),
+                    after_slot: self.journal.slot(Side::After, &item.slot),
+                    path: item.path,
+                    before,
+                    after,
+                };
+                staging.write()?;
+                tick();
+                Ok(staging)
+            })
+            .collect();
+        drop(tick);
+        for staging in made? {
+            self.journal.record(Entry::Staged {
+                path: staging.path,
+                before: staging.before.as_deref().map(Digest::of),
+                after: Digest::of(&staging.after),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The text of `.sops.yaml` for the recipients as they are now, proven over every file of the repository.
+    fn new_rules(&self, current: Option<&[u8]>) -> Result<Vec<u8>, ApplyError> {
+        let scan = Scan::of_repository(self.work.git).map_err(|e| ApplyError::Rules {
+            problems: vec![e.to_string()],
+        })?;
+        let documents: Vec<RepoPath> = scan.documents.into_iter().map(|d| d.path).collect();
+        let current = current.map(String::from_utf8_lossy);
+        let roster = self.roster()?;
+        rules::rewritten(&RulesInput {
+            topology: self.work.topology,
+            plan: self.plan(),
+            roster: &roster,
+            current: current.as_deref(),
+            documents: &documents,
+            others: &scan.others,
+        })
+        .map(|rewritten| rewritten.text.into_bytes())
+        .map_err(|problems| ApplyError::Rules {
+            problems: problems.iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    /// Moves staged bytes into place, one file after the other.
+    fn replace(&mut self, items: &[Item]) -> Result<(), ApplyError> {
+        for item in items {
+            if !matches!(self.standing(item)?, Standing::Staged) {
+                continue;
+            }
+            let before = match self.progress().staged[&item.path].before {
+                Some(_) => read_optional(&self.journal.slot(Side::Before, &item.slot))?,
+                None => None,
+            };
+            let after = read_optional(&self.journal.slot(Side::After, &item.slot))?;
+            let after = after.ok_or_else(|| ApplyError::Staged {
+                path: item.path.clone(),
+                reason: "the staged bytes are gone".to_owned(),
+            })?;
+            let target = item.path.under(self.work.root);
+            let step = Step::Replace {
+                path: item.path.clone(),
+            };
+            self.step(step, |_| {
+                atomic_write::replace_expecting(&target, before.as_deref(), &after, Mode::Keep)
+                    .map_err(ApplyError::from)
+            })?;
+        }
+        // Whatever changed meanwhile is planned again by the next resume; nothing is published over it.
+        for item in items {
+            if !matches!(self.standing(item)?, Standing::Done) {
+                return Err(ApplyError::Staged {
+                    path: item.path.clone(),
+                    reason: "somebody changed the file while it was rewritten".to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One file's bytes on their way to the journal's folder.
+struct Staging {
+    path: RepoPath,
+    before: Option<Vec<u8>>,
+    after: Vec<u8>,
+    before_slot: PathBuf,
+    after_slot: PathBuf,
+}
+
+impl Staging {
+    fn write(&self) -> Result<(), ApplyError> {
+        match &self.before {
+            Some(bytes) => atomic_write::replace(&self.before_slot, bytes, Mode::Exact(0o600))?,
+            None => {
+                atomic_write::remove(&self.before_slot)?;
+            }
+        }
+        atomic_write::replace(&self.after_slot, &self.after, Mode::Exact(0o600))?;
+        Ok(())
+    }
+}
+
+/// The bytes of a document for `recipients` under a new data key, opened again and compared before they are returned.
+pub(super) fn rewrapped(
+    path: &RepoPath,
+    source: &[u8],
+    recipients: &[Recipient],
+    drop_foreign: bool,
+    keys: &IdentitySet,
+    now: jiff::Timestamp,
+) -> Result<Vec<u8>, ApplyError> {
+    let fail = ApplyError::document(path);
+    let wrong = |reason: &str| ApplyError::Staged {
+        path: path.clone(),
+        reason: reason.to_owned(),
+    };
+    let store = store_of(path, source);
+    let document = Document::parse(store, source.to_vec()).map_err(&fail)?;
+    let data_key = document.unwrap_data_key(keys).map_err(&fail)?;
+    let opened = document.open(&data_key).map_err(&fail)?;
+    let new_keys = NewKeys {
+        recipients: NewRecipients::Only(recipients),
+        drop_foreign,
+    };
+    let renewed = document.renew(&opened, &new_keys, now).map_err(&fail)?;
+
+    let again = Document::parse(store, renewed.bytes.clone()).map_err(&fail)?;
+    let reopened = again.open(&renewed.data_key).map_err(&fail)?;
+    if !opened.same_plaintext(&reopened) {
+        return Err(wrong("its values are not those of the original"));
+    }
+    if again.recipients() != recipients.iter().collect::<Vec<_>>() {
+        return Err(wrong("its recipients are not those of the plan"));
+    }
+    for recipient in recipients {
+        let Some(one) = keys.only(recipient) else {
+            continue;
+        };
+        let key = again.unwrap_data_key(&one).map_err(&fail)?;
+        if key.expose() != renewed.data_key.expose() {
+            return Err(wrong("a recipient's wrap holds another data key"));
+        }
+    }
+    Ok(renewed.bytes)
+}
+
+/// The format of a document: by its content, as the scan told it, else by its name.
+pub(super) fn store_of(path: &RepoPath, source: &[u8]) -> Store {
+    recognise(path.as_str(), source).unwrap_or_else(|| Store::for_path(path.as_str()))
+}

@@ -1,0 +1,61 @@
+//! `cofferdam plan`: what would change, and nothing else.
+
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::planning::{LeaveArgs, plan_split};
+use crate::cli::project::Project;
+use crate::repo::atomic_write::{self, Mode};
+use crate::report::plan_text::plan_text;
+
+/// Print what a command would change; change nothing.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    goal: GoalArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum GoalArgs {
+    /// One shared identity to one per zone.
+    Split(SplitArgs),
+}
+
+/// One shared identity to one per zone.
+#[derive(Debug, clap::Args)]
+struct SplitArgs {
+    #[command(flatten)]
+    leave: LeaveArgs,
+    /// Print the plan as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Save the plan; `split --plan FILE` applies it only if it still fits.
+    #[arg(long, value_name = "FILE")]
+    out: Option<std::path::PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Everything that stops a plan, at once.
+pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
+    let GoalArgs::Split(args) = &args.goal;
+    let project = Project::load(context)?;
+    if let Some(journal) = project.unfinished()? {
+        context.ui.warn(format!(
+            "run {} has not ended; the plan is made from what it left so far (cofferdam resume, or undo)",
+            journal.progress().run
+        ));
+    }
+    let plan = plan_split(&project, &args.leave, context)?;
+    if let Some(path) = &args.out {
+        let mut text = serde_json::to_vec_pretty(&plan)?;
+        text.push(b'\n');
+        atomic_write::replace(&context.resolve(path), &text, Mode::Keep)?;
+    }
+    if args.json {
+        context.ui.answer(serde_json::to_string_pretty(&plan)?);
+    } else {
+        context.ui.answer(plan_text(&plan).trim_end());
+    }
+    Ok(())
+}

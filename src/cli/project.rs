@@ -1,0 +1,305 @@
+//! Everything that a command about the whole repository works on, loaded from disk (edge).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+
+use crate::apply::{JournalFile, Observer, TOPOLOGY_PATH, Workspace};
+use crate::cli::context::Context;
+use crate::cli::error::{CliError, Kind};
+use crate::fleet::{Target, TargetKind, local_target};
+use crate::inventory::{Digest, DocumentFacts, ReaderKind, RepoFacts, TargetFacts};
+use crate::keys::IdentitySet;
+use crate::keystore::{self, Lookup, Surroundings};
+use crate::ledger::{LEDGER_PATH, Ledger};
+use crate::repo::git::Git;
+use crate::repo::scan::{Found, Scan, Skipped};
+use crate::sops::document::{Document, DocumentError};
+use crate::topology::{self, Reader, Topology};
+
+/// A repository with its topology, ledger, readers and the identities at hand.
+pub struct Project {
+    /// The repository's git.
+    pub git: Git,
+    /// Its root.
+    pub root: PathBuf,
+    /// Intended state.
+    pub topology: Topology,
+    /// The identities that exist.
+    pub ledger: Ledger,
+    /// One for each host and cluster, by name.
+    pub targets: BTreeMap<String, Box<dyn Target>>,
+    /// The identities of whoever runs this, and where they were looked for.
+    pub lookup: Lookup,
+}
+
+impl Project {
+    /// Loads the project around the working directory; reads no target yet.
+    ///
+    /// # Errors
+    /// No repository, no or a wrong topology (all mistakes at once), a damaged ledger, a target that cannot be reached
+    /// by this version.
+    pub fn load(context: &Context) -> Result<Self, CliError> {
+        let git = Git::discover(&context.directory)?;
+        let root = git.root().to_owned();
+        let topology = load_topology(&root)?;
+        let ledger = load_ledger(&root)?;
+        let targets = targets(&topology, &root)?;
+        let lookup = keystore::look_up(&Surroundings::of_process());
+        for warning in &lookup.warnings {
+            context.ui.warn(warning);
+        }
+        Ok(Self {
+            git,
+            root,
+            topology,
+            ledger,
+            targets,
+            lookup,
+        })
+    }
+
+    /// The folder of sealed identities.
+    pub fn sealed(&self) -> PathBuf {
+        self.root.join(&self.topology.sealed_folder)
+    }
+
+    /// What a run works on.
+    pub fn workspace<'a>(&'a self, git: &'a Git, observer: &'a dyn Observer) -> Workspace<'a> {
+        Workspace {
+            root: &self.root,
+            git,
+            topology: &self.topology,
+            sealed: self.sealed(),
+            targets: &self.targets,
+            at_hand: &self.lookup.identities,
+            observer,
+        }
+    }
+
+    /// The run that has not ended; none if every run has.
+    ///
+    /// # Errors
+    /// A damaged journal.
+    pub fn unfinished(&self) -> Result<Option<JournalFile>, CliError> {
+        Ok(JournalFile::unfinished(&self.root)?)
+    }
+
+    /// Opens and verifies every SOPS document of the repository with the identities at hand.
+    ///
+    /// # Errors
+    /// Every document that cannot be opened or does not verify, by name; places where a secret may be hidden.
+    pub fn inventory(&self, context: &Context) -> Result<RepoFacts, CliError> {
+        let scan = Scan::of_repository(&self.git)?;
+        let mut problems: Vec<String> = scan
+            .problems()
+            .map(|(path, why)| match why {
+                Skipped::NameNotUtf8 => format!(
+                    "{} is a SOPS document whose name is not UTF-8",
+                    path.display()
+                ),
+                Skipped::Unreadable(reason) => format!("cannot read {}: {reason}", path.display()),
+                _ => format!("{} was not looked into", path.display()),
+            })
+            .collect();
+        let bar = context.ui.progress("opening documents", scan.documents.len() as u64);
+        let opened: Vec<Result<DocumentFacts, Unopened>> = scan
+            .documents
+            .into_par_iter()
+            .map(|found| {
+                let facts = facts_of(found, &self.lookup.identities);
+                bar.step();
+                facts
+            })
+            .collect();
+        drop(bar);
+        let mut documents = Vec::new();
+        let mut locked = 0;
+        for one in opened {
+            match one {
+                Ok(facts) => documents.push(facts),
+                Err(unopened) => {
+                    locked += usize::from(unopened.locked);
+                    problems.push(unopened.message);
+                }
+            }
+        }
+        if !problems.is_empty() {
+            let mut error = CliError::many(Kind::Failed, problems);
+            if locked > 0 {
+                error = error.hint(missing_identity_hint(&self.lookup));
+            }
+            return Err(error);
+        }
+        let rules = match std::fs::read_to_string(self.root.join(".sops.yaml")) {
+            Ok(text) => Some(text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(CliError::failed("cannot read .sops.yaml").caused_by(&e)),
+        };
+        Ok(RepoFacts {
+            documents,
+            others: scan.others,
+            rules,
+        })
+    }
+
+    /// What each reader of the topology holds, hosts first.
+    ///
+    /// # Errors
+    /// Every reader that cannot be read, by name.
+    pub fn target_facts(&self, context: &Context) -> Result<Vec<TargetFacts>, CliError> {
+        let hosts = self.topology.hosts.iter().map(Reader::Host);
+        let clusters = self.topology.clusters.iter().map(Reader::Cluster);
+        let mut facts = Vec::new();
+        let mut problems = Vec::new();
+        for reader in hosts.chain(clusters) {
+            let target = &self.targets[reader.name()];
+            match target.read() {
+                Ok(held) => {
+                    for finding in &held.permissions {
+                        context.ui.warn(format!(
+                            "{} on {} is open to others (mode {:04o})",
+                            finding.path,
+                            target.name(),
+                            finding.mode
+                        ));
+                    }
+                    facts.push(TargetFacts {
+                        name: reader.name().to_owned(),
+                        kind: match target.kind() {
+                            TargetKind::Host => ReaderKind::Host,
+                            TargetKind::Cluster => ReaderKind::Cluster,
+                        },
+                        zone: reader.zone().to_owned(),
+                        held: held.recipients,
+                        declares_clones: matches!(reader, Reader::Host(h) if !h.clones.is_empty()),
+                    });
+                }
+                Err(error) => problems.push(one_line(&error)),
+            }
+        }
+        if problems.is_empty() {
+            Ok(facts)
+        } else {
+            Err(CliError::many(Kind::Failed, problems))
+        }
+    }
+}
+
+/// Reads and checks `cofferdam.toml`.
+///
+/// # Errors
+/// That it is missing; all its mistakes at once.
+pub fn load_topology(root: &std::path::Path) -> Result<Topology, CliError> {
+    let path = root.join(TOPOLOGY_PATH);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(CliError::failed(format!(
+                "there is no {TOPOLOGY_PATH} in {}",
+                root.display()
+            ))
+            .hint("cofferdam init --recovery RECIPIENT --operator NAME=RECIPIENT"));
+        }
+        Err(e) => {
+            return Err(CliError::failed(format!("cannot read {}", path.display())).caused_by(&e));
+        }
+    };
+    topology::parse(&text, TOPOLOGY_PATH).map_err(|problems| {
+        CliError::many(Kind::Failed, problems.iter().map(ToString::to_string))
+    })
+}
+
+/// Reads the ledger; an empty one if there is none yet.
+///
+/// # Errors
+/// A damaged ledger.
+pub fn load_ledger(root: &std::path::Path) -> Result<Ledger, CliError> {
+    match std::fs::read_to_string(root.join(LEDGER_PATH)) {
+        Ok(text) => Ok(Ledger::parse(&text)?),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Ledger::new()),
+        Err(e) => Err(CliError::failed(format!("cannot read {LEDGER_PATH}")).caused_by(&e)),
+    }
+}
+
+fn targets(
+    topology: &Topology,
+    root: &std::path::Path,
+) -> Result<BTreeMap<String, Box<dyn Target>>, CliError> {
+    let hosts = topology.hosts.iter().map(Reader::Host);
+    let clusters = topology.clusters.iter().map(Reader::Cluster);
+    let mut targets = BTreeMap::new();
+    let mut remote = Vec::new();
+    for reader in hosts.chain(clusters) {
+        match local_target(reader, root) {
+            Some(target) => {
+                targets.insert(reader.name().to_owned(), target);
+            }
+            None => remote.push(reader.name().to_owned()),
+        }
+    }
+    if remote.is_empty() {
+        return Ok(targets);
+    }
+    Err(CliError::failed(format!(
+        "this version reaches directory targets only, and these are none: {}",
+        remote.join(", ")
+    ))
+    .hint("rehearse with `local = \"DIR\"` in place of `ssh` and `context` in cofferdam.toml"))
+}
+
+/// A document that could not be opened.
+struct Unopened {
+    message: String,
+    /// No identity at hand opens it.
+    locked: bool,
+}
+
+fn facts_of(found: Found, identities: &IdentitySet) -> Result<DocumentFacts, Unopened> {
+    let digest = Digest::of(&found.source);
+    let path = found.path;
+    let fail = |error: DocumentError| Unopened {
+        locked: error.is_locked(),
+        message: format!("{path}: {}", one_line(&error)),
+    };
+    let document = Document::parse(found.store, found.source).map_err(fail)?;
+    let key = document.unwrap_data_key(identities).map_err(fail)?;
+    let opened = document.open(&key).map_err(fail)?;
+    Ok(DocumentFacts {
+        recipients: document.recipients().into_iter().cloned().collect(),
+        foreign: document.foreign_entries().iter().map(ToString::to_string).collect(),
+        key_groups: document.key_groups().len(),
+        digest,
+        values: opened.encrypted_leaves(),
+        path,
+    })
+}
+
+/// An error and its causes on one line.
+pub fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// What to do when no identity at hand opens a document.
+pub fn missing_identity_hint(lookup: &Lookup) -> String {
+    let failures = lookup.failures();
+    if failures.is_empty() {
+        return "name the file of an identity that opens it: export SOPS_AGE_KEY_FILE=keys.txt".to_owned();
+    }
+    let told: Vec<String> = failures
+        .iter()
+        .map(|(name, reason)| format!("{name}: {reason}"))
+        .collect();
+    format!(
+        "identities were looked for, and this went wrong: {}; or export SOPS_AGE_KEY_FILE=keys.txt",
+        told.join("; ")
+    )
+}

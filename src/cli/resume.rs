@@ -1,0 +1,53 @@
+//! `cofferdam resume`: go on with a run that crashed or stopped.
+
+use crate::apply::{Phase, Run};
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::narrator::Narrator;
+use crate::cli::project::Project;
+use crate::cli::run_outcome;
+use crate::cli::split::HoldAt;
+use crate::repo::lock::RunLock;
+
+/// Go on with a run that crashed or stopped; with none, there is nothing to do.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Your word that readers have taken the new revision.
+    #[arg(short, long)]
+    yes: bool,
+    /// Retire without proof that NAME (an operator, or `recovery`) can open the new documents.
+    #[arg(long, value_name = "NAME")]
+    unproven: Vec<String>,
+    /// Stop before this phase.
+    #[arg(long, value_name = "PHASE")]
+    hold_at: Option<HoldAt>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit 5 if it stops again.
+pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
+    let project = Project::load(context)?;
+    let lock = RunLock::acquire(&project.root)?;
+    let Some(journal) = project.unfinished()? else {
+        context.ui.note("nothing to resume");
+        return Ok(());
+    };
+    let git = project.git.holding(&lock)?;
+    let yes = args.yes || journal.progress().options.yes;
+    let narrator = Narrator::new(&context.ui, yes);
+    let undoing = journal.progress().undo.is_some();
+    let run = Run::new(
+        project.workspace(&git, &narrator),
+        journal,
+        // Read under the lock: another run may have ended since the project was loaded.
+        crate::cli::project::load_ledger(&project.root)?,
+        args.hold_at.map(Phase::from),
+    )
+    .waive(&args.unproven);
+    if undoing {
+        return super::undo::finish(run, context);
+    }
+    run_outcome::tell(run.execute(), context)
+}

@@ -1,0 +1,86 @@
+//! What a run's end means to whoever called: text, exit code, what to do next.
+
+use crate::apply::{ApplyError, Ended, Phase};
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::project::Project;
+use crate::cli::ui::Tone;
+
+/// Tells how a run ended.
+///
+/// # Errors
+/// A stop part-way (exit 5) with its reason and what to do next.
+pub fn tell(result: Result<Ended, ApplyError>, context: &Context) -> Result<(), CliError> {
+    match result {
+        Ok(Ended::Completed) => {
+            context.ui.note(format!("{}", Tone::Good.paint("done")));
+            Ok(())
+        }
+        Ok(Ended::Held(phase)) => {
+            let before = match phase {
+                Phase::Ship => "ship",
+                Phase::Prove => "prove",
+                Phase::Rewrite => "rewrite",
+                Phase::Publish => "publish",
+                Phase::Retire => "retire",
+            };
+            context.ui.note(format!(
+                "held before {before}, as asked; cofferdam resume goes on, cofferdam undo takes it back"
+            ));
+            Ok(())
+        }
+        Err(error) => Err(stopped(&error)),
+    }
+}
+
+/// A stop part-way.
+pub fn stopped(error: &ApplyError) -> CliError {
+    let mut failure = CliError::from_error(error).with_kind(crate::cli::error::Kind::Stopped);
+    for hint in hints(error) {
+        failure = failure.hint(hint);
+    }
+    failure
+}
+
+fn hints(error: &ApplyError) -> Vec<String> {
+    let resume = "cofferdam resume".to_owned();
+    let then = |what: &str| vec![format!("{what}, then: cofferdam resume (or: cofferdam undo)")];
+    match error {
+        ApplyError::Gate { .. } => then("mend these readers"),
+        ApplyError::NotCommitted => then("commit the changes (git add -A && git commit)"),
+        ApplyError::CommitRefused(_) => then("mend what refused the commit"),
+        ApplyError::PublishMismatch { .. } => then(
+            "a hook, a clean filter, autocrlf or a skip-worktree flag changed what was committed: switch it off for these files",
+        ),
+        ApplyError::NotPushed { .. } | ApplyError::PushRefused { .. } => {
+            then("push the commit (git pull --rebase if the remote moved on)")
+        }
+        ApplyError::Command { .. } => then("mend what the command ran into"),
+        ApplyError::NotTaken { .. } => then("let these readers pull the new revision"),
+        ApplyError::Grace { until, .. } => vec![format!("after {until}: cofferdam resume")],
+        ApplyError::Unproven { .. } => {
+            let mut hints = then("bring the identity that is missing here");
+            hints.push("or waive it by name: cofferdam resume --unproven NAME".to_owned());
+            hints
+        }
+        ApplyError::Copies { .. } => then("remove these copies"),
+        ApplyError::NoWayBack { .. } => vec![resume],
+        _ => vec![format!("{resume} (or: cofferdam undo)")],
+    }
+}
+
+/// Refuses to begin while another run has not ended.
+///
+/// # Errors
+/// Exit 5 with the two ways on.
+pub fn refuse_over_unfinished(project: &Project) -> Result<(), CliError> {
+    match project.unfinished()? {
+        None => Ok(()),
+        Some(journal) => Err(CliError::stopped(format!(
+            "run {} has not ended",
+            journal.progress().run
+        ))
+        .hint("go on with it: cofferdam resume")
+        .hint("or take it back: cofferdam undo")),
+    }
+}
