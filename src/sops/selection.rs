@@ -251,7 +251,9 @@ fn compile(text: &str) -> Option<Regex> {
     if cache.len() >= 1024 {
         cache.clear();
     }
-    let compiled = Regex::new(text).ok();
+    let compiled = crate::re2::translate(text)
+        .ok()
+        .and_then(|rust| Regex::new(&rust).ok());
     cache.insert(text.to_owned(), compiled.clone());
     compiled
 }

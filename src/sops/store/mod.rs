@@ -13,6 +13,8 @@ pub mod detect;
 pub mod dotenv;
 pub mod error;
 pub mod ini;
+mod ini_scan;
+mod ini_text;
 pub mod json;
 mod json_text;
 pub mod number;
