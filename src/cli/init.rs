@@ -58,7 +58,7 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<(), CliError> {
     if args.yes && (answers.recovery.is_empty() || answers.operators.is_empty()) {
         return Err(missing(&answers));
     }
-    let mut sources = material::collect(&git)?;
+    let mut sources = material::collect(&git, context)?;
     if sources.documents.is_empty() {
         return Err(
             CliError::failed(format!("no SOPS document in {}", git.root().display()))

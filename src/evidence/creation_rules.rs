@@ -46,6 +46,13 @@ pub(super) fn apply(sources: &mut Sources, evidence: &mut Evidence) {
             .iter()
             .find(|r| r.pattern.as_ref().is_none_or(|p| p.is_match(path)));
         if let Some(rule) = rule {
+            if facts.selection.is_some() && facts.selection != rule.selection {
+                let text = format!(
+                    "is not encrypted as {} says for new files; the rule was taken",
+                    rule.origin
+                );
+                evidence.note(document, text);
+            }
             facts.selection = rule.selection.clone();
             facts.mac_only_encrypted = rule.mac_only_encrypted;
             let is_default = rule.selection.is_none() && !rule.mac_only_encrypted;

@@ -1,10 +1,11 @@
-//! What other tools' files say about who reads which secret: Komodo, compose, Flux, Ansible, else folder names.
+//! What other tools' files say about who reads which secret: Komodo, compose, Flux, KSOPS, Ansible, else folder names.
 //!
 //! Pure: it takes every file's path and the texts of those that may be evidence, and returns values. A broken file of
 //! another tool is a note, never a failure. [`Evidence::gather`] collects readings; [`propose`] makes a
 //! topology of them; [`to_toml`] writes it with a comment beside each line that says where it came from.
 
 mod ansible;
+mod argocd;
 mod compose;
 mod creation_rules;
 mod flux;
@@ -190,6 +191,7 @@ impl Evidence {
         let sources = &*sources;
         komodo::gather(sources, &mut evidence);
         flux::gather(sources, &mut evidence);
+        argocd::gather(sources, &mut evidence);
         ansible::gather(sources, &mut evidence);
         folders::gather(sources, &mut evidence);
         for path in &sources.paths {

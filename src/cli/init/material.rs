@@ -1,14 +1,13 @@
 //! Reads from the work tree what evidence is taken from (edge).
 
-use std::sync::LazyLock;
-
-use regex::Regex;
-
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::evidence::{DocumentFacts, Sources};
-use crate::keys::Recipient;
+use crate::repo::scan::Found;
 use crate::repo::{Git, Scan};
 use crate::repo_path::RepoPath;
+use crate::sops::{self, document::Document};
+use crate::topology::SelectorKind;
 
 /// Larger files are no configuration that a person wrote.
 const MAX_TEXT: u64 = 1 << 20;
@@ -17,7 +16,7 @@ const MAX_TEXT: u64 = 1 << 20;
 ///
 /// # Errors
 /// If git cannot list the files, or a file that may be a SOPS document cannot be read.
-pub(super) fn collect(git: &Git) -> Result<Sources, CliError> {
+pub(super) fn collect(git: &Git, context: &Context) -> Result<Sources, CliError> {
     let scan = Scan::of_repository(git)?;
     let problems: Vec<String> = scan
         .problems()
@@ -39,13 +38,12 @@ pub(super) fn collect(git: &Git) -> Result<Sources, CliError> {
     }
     for document in scan.documents {
         let text = String::from_utf8_lossy(&document.source).into_owned();
-        let facts = DocumentFacts {
-            recipients: recipients(&text),
-            ..DocumentFacts::default()
-        };
-        sources.documents.insert(document.path.clone(), facts);
-        sources.texts.insert(document.path.clone(), text);
-        sources.paths.insert(document.path);
+        let path = document.path.clone();
+        sources.texts.insert(path.clone(), text);
+        sources
+            .documents
+            .insert(path.clone(), facts(document, context));
+        sources.paths.insert(path);
     }
     Ok(sources)
 }
@@ -60,44 +58,25 @@ fn may_be_evidence(path: &RepoPath) -> bool {
         || !name.contains('.')
 }
 
-/// The age recipients of a document's metadata, as every store writes them: `recipient: …`, `"recipient": "…"`,
-/// `…map_recipient=…`.
-fn recipients(text: &str) -> Vec<Recipient> {
-    static FIELD: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(
-            r#"recipient["']?[ \t]*[:=][ \t]*["']?(age1[0-9a-z]+|ssh-[a-z0-9]+ [A-Za-z0-9+/=]+)"#,
-        )
-        .ok()
-    });
-    let found = FIELD.iter().flat_map(|field| field.captures_iter(text));
-    let texts = found.filter_map(|c| c.get(1).map(|m| m.as_str().to_owned()));
-    let mut recipients: Vec<Recipient> = Vec::new();
-    for recipient in texts.filter_map(|t| Recipient::parse(&t).ok()) {
-        if !recipients.contains(&recipient) {
-            recipients.push(recipient);
+/// What a document's metadata say; a note for one that cannot be read, which `plan` will name again.
+fn facts(found: Found, context: &Context) -> DocumentFacts {
+    let path = found.path.clone();
+    let document = match Document::parse(found.store, found.source) {
+        Ok(document) => document,
+        Err(error) => {
+            context.ui.warn(format!("{path}: {error}"));
+            return DocumentFacts::default();
         }
-    }
-    recipients
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn recipients_of_every_store() {
-        let key = "age12c9kanc9dldzlz2wxyeu9ap8m5syar5a64dz7nkhcu3u36txsscsmfymuj";
-        for text in [
-            format!("sops:\n    age:\n        - recipient: {key}\n          enc: |\n"),
-            format!("{{\"sops\": {{\"age\": [{{\"recipient\": \"{key}\"}}]}}}}"),
-            format!("sops_age__list_0__map_recipient={key}\n"),
-            format!("[sops]\nage__list_0__map_recipient = {key}\n"),
-        ] {
-            let found: Vec<String> = recipients(&text)
-                .iter()
-                .map(|r| r.as_str().to_owned())
-                .collect();
-            assert_eq!(found, [key], "{text}");
-        }
+    };
+    let own = document.selection();
+    let kind = SelectorKind::ALL
+        .into_iter()
+        .find(|kind| kind.key() == own.selector().field());
+    let selection = kind.filter(|_| *own != sops::selection::Selection::default());
+    DocumentFacts {
+        recipients: document.recipients().into_iter().cloned().collect(),
+        selection: selection.map(|kind| (kind, own.text().to_owned())),
+        mac_only_encrypted: document.mac_only_encrypted(),
+        selection_origin: None,
     }
 }
