@@ -1,4 +1,5 @@
 //! Plugin recipients and identities, against a fake `age-plugin-fake` that counts its runs and its questions.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;

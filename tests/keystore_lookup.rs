@@ -1,4 +1,5 @@
 //! Where identities are looked for: sops's places, all of them, in a home of the test's own.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
