@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use age_core::format::{FileKey, Stanza};
 use cofferdam::keys::wrap::{UnwrapError, wrap};
-use cofferdam::keys::{Identity, IdentitySet, PluginHost, Prompt, PromptError, Recipient};
+use cofferdam::keys::{
+    Identity, IdentitySet, LabelledWrap, PluginHost, Prompt, PromptError, Recipient,
+};
 use cofferdam::keystore::{seal, unseal_many};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -219,9 +221,14 @@ fn prefetch_makes_opening_ask_nothing_and_cheap_wraps_run_nothing() {
     let to_fake = Recipient::parse(RECIPIENT).unwrap();
     let zone_wrap = wrap(SECRET, &to_zone).unwrap();
     let fakes: Vec<String> = (0..5).map(|_| wrapped()).collect();
-    let documents: Vec<Vec<(&Recipient, &str)>> = fakes
+    let documents: Vec<Vec<LabelledWrap<'_>>> = fakes
         .iter()
-        .map(|text| vec![(&to_zone, zone_wrap.as_str()), (&to_fake, text.as_str())])
+        .map(|text| {
+            vec![
+                (Some(&to_zone), zone_wrap.as_str()),
+                (Some(&to_fake), text.as_str()),
+            ]
+        })
         .collect();
     set.prefetch(&documents);
     assert_eq!((fake.runs(), fake.questions()), (1, 1));

@@ -10,6 +10,9 @@ use crate::keys::wrap::UnwrapError;
 use crate::keys::{Identity, Recipient};
 use crate::secret::SecretBytes;
 
+/// A wrap with the recipient that it is said to be for, if that is known: it says what to try first.
+pub type LabelledWrap<'a> = (Option<&'a Recipient>, &'a str);
+
 /// Identities at hand, in the order in which they are tried; shared by threads.
 ///
 /// Cheap ones come first: X25519 and SSH keys in memory, then sources that are only read on demand, then plugins, last
@@ -205,9 +208,9 @@ impl IdentitySet {
     /// As [`IdentitySet::unwrap`]; only if none opens.
     pub fn unwrap_any(
         &self,
-        wraps: &[(&Recipient, &str)],
+        wraps: &[LabelledWrap<'_>],
     ) -> Result<Option<SecretBytes>, UnwrapError> {
-        let wraps = wraps.iter().map(|(r, text)| Wrap::new(Some(r), text));
+        let wraps = wraps.iter().map(|&(r, text)| Wrap::new(r, text));
         self.open_one(wraps.collect())
     }
 
@@ -225,30 +228,19 @@ impl IdentitySet {
     /// plugin for all of them; in order.
     pub fn unwrap_all(
         &self,
-        documents: &[Vec<(&Recipient, &str)>],
+        documents: &[Vec<LabelledWrap<'_>>],
     ) -> Vec<Result<Option<SecretBytes>, UnwrapError>> {
         let mut groups = Vec::with_capacity(documents.len());
         for wraps in documents {
-            let wraps = wraps.iter().map(|&(r, text)| Wrap::new(Some(r), text));
+            let wraps = wraps.iter().map(|&(r, text)| Wrap::new(r, text));
             groups.push(wraps.collect());
         }
         self.open(groups)
     }
 
-    /// As [`IdentitySet::unwrap_all`], for wraps whose recipients are not known.
-    pub fn unwrap_groups(
-        &self,
-        groups: &[Vec<&str>],
-    ) -> Vec<Result<Option<SecretBytes>, UnwrapError>> {
-        let wraps = groups
-            .iter()
-            .map(|texts| texts.iter().map(|text| Wrap::new(None, text)).collect());
-        self.open(wraps.collect())
-    }
-
     /// Runs what has to be run or asked for these documents once, so that opening them one by one, from many threads,
     /// asks nothing more. Returns at once where no plugin is among the identities.
-    pub fn prefetch(&self, documents: &[Vec<(&Recipient, &str)>]) {
+    pub fn prefetch(&self, documents: &[Vec<LabelledWrap<'_>>]) {
         if self
             .identities
             .iter()
@@ -276,6 +268,9 @@ impl IdentitySet {
         self.late.iter().find(|source| {
             if let Some(known) = source.recipient() {
                 return known == recipient;
+            }
+            if !source.may_hold(recipient) {
+                return false;
             }
             source.holds_so_far(recipient)
                 || !source.asks()

@@ -116,6 +116,11 @@ impl LateSource {
         self.per_recipient
     }
 
+    /// Whether it could hold the identity of `recipient`, as far as that can be told for nothing.
+    pub(super) fn may_hold(&self, recipient: &Recipient) -> bool {
+        recipient.is_ssh() || !self.ssh
+    }
+
     /// Whether what was read so far holds the identity of `recipient`.
     pub(super) fn holds_so_far(&self, recipient: &Recipient) -> bool {
         self.read_so_far().iter().any(|loaded| {

@@ -18,7 +18,7 @@ pub mod wrap;
 
 pub use data_key::DataKey;
 pub use identity::{Identity, IdentityError};
-pub use identity_set::IdentitySet;
+pub use identity_set::{IdentitySet, LabelledWrap};
 pub use key_file::{KeyFile, KeyFileError};
 pub use late_source::LateSource;
 pub use plugin::PluginHost;

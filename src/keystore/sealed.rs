@@ -4,7 +4,7 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
 use crate::keys::wrap::{UnwrapError, WrapError, wrap};
-use crate::keys::{Identity, IdentitySet, KeyFile, KeyFileError, Recipient};
+use crate::keys::{Identity, IdentitySet, KeyFile, KeyFileError, LabelledWrap, Recipient};
 use crate::secret::SecretBytes;
 
 /// Why a sealed identity could not be had.
@@ -66,38 +66,27 @@ pub fn unseal_many(
     sealed: &[Vec<&[u8]>],
     identities: &IdentitySet,
 ) -> Vec<Result<Option<Identity>, UnsealError>> {
-    let mut texts = Vec::new();
-    let mut owners = Vec::new();
-    for (owner, files) in sealed.iter().enumerate() {
-        for file in files {
-            if let Ok(text) = std::str::from_utf8(file) {
-                texts.push(text);
-                owners.push(owner);
-            }
-        }
-    }
-    let mut outcomes: Vec<Result<Option<Identity>, UnsealError>> = sealed
+    let groups: Vec<Vec<LabelledWrap<'_>>> = sealed
         .iter()
         .map(|files| {
-            if files.iter().all(|file| std::str::from_utf8(file).is_err()) && !files.is_empty() {
-                Err(UnsealError::NotText)
-            } else {
-                Ok(None)
-            }
+            let texts = files
+                .iter()
+                .filter_map(|file| std::str::from_utf8(file).ok());
+            texts.map(|text| (None, text)).collect()
         })
         .collect();
-    let mut groups: Vec<Vec<&str>> = vec![Vec::new(); sealed.len()];
-    for (owner, text) in owners.into_iter().zip(texts) {
-        groups[owner].push(text);
-    }
-    for (outcome, opened) in outcomes.iter_mut().zip(identities.unwrap_groups(&groups)) {
-        match opened {
-            Ok(Some(plain)) => *outcome = identity_in(&plain).map(Some),
-            Ok(None) => {}
-            Err(error) => *outcome = Err(UnsealError::Unwrap(error)),
-        }
-    }
-    outcomes
+    let opened = identities.unwrap_all(&groups);
+    sealed
+        .iter()
+        .zip(&groups)
+        .zip(opened)
+        .map(|((files, texts), opened)| match opened {
+            Ok(Some(plain)) => identity_in(&plain).map(Some),
+            Ok(None) if texts.is_empty() && !files.is_empty() => Err(UnsealError::NotText),
+            Ok(None) => Ok(None),
+            Err(error) => Err(UnsealError::Unwrap(error)),
+        })
+        .collect()
 }
 
 fn identity_in(plain: &SecretBytes) -> Result<Identity, UnsealError> {

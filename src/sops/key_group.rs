@@ -1,7 +1,7 @@
 //! Key groups: recovering the data key from one group, or from enough of several by their Shamir threshold.
 
 use crate::keys::wrap::{UnwrapError, WrapError, wrap};
-use crate::keys::{DataKey, IdentitySet, Recipient};
+use crate::keys::{DataKey, IdentitySet, LabelledWrap, Recipient};
 use crate::secret::SecretBytes;
 use crate::shamir::{self, ShamirError, Share, Threshold};
 use crate::sops::metadata::KeyGroup;
@@ -161,33 +161,25 @@ fn threshold_of(threshold: Option<u64>, groups: usize) -> Result<Threshold, KeyG
     Threshold::new(needed, groups).ok_or(KeyGroupError::Threshold { needed, groups })
 }
 
-/// Opens one group: first the entries whose identity is at hand, then all others (an entry may be mislabelled, and a
-/// plugin identity does not know its recipient).
+/// Opens one group by the cheapest of its entries that opens, whatever they are labelled: an entry may be mislabelled,
+/// and a plugin identity does not know its recipient.
 fn open_group(
     group: &KeyGroup,
     identities: &IdentitySet,
     cause: &mut Option<UnwrapError>,
 ) -> Option<SecretBytes> {
-    let held = |entry: &&crate::sops::metadata::AgeEntry| {
-        let recipient = entry.recipient.as_ref();
-        recipient.is_some_and(|r| identities.holds(r))
-    };
-    let first = group.age.iter().filter(held);
-    let rest = group.age.iter().filter(|e| !held(e));
-    for entry in first.chain(rest) {
-        let opened = match &entry.recipient {
-            Some(recipient) => identities.unwrap_for(recipient, &entry.enc),
-            None => identities.unwrap(&entry.enc),
-        };
-        match opened {
-            Ok(Some(bytes)) => return Some(bytes),
-            Ok(None) => {}
-            Err(error) => {
-                cause.get_or_insert(error);
-            }
+    let wraps: Vec<LabelledWrap<'_>> = group
+        .age
+        .iter()
+        .map(|entry| (entry.recipient.as_ref(), entry.enc.as_str()))
+        .collect();
+    match identities.unwrap_any(&wraps) {
+        Ok(opened) => opened,
+        Err(error) => {
+            cause.get_or_insert(error);
+            None
         }
     }
-    None
 }
 
 #[cfg(test)]
