@@ -52,7 +52,7 @@ pub struct CreationRule {
 /// Keys any one of which opens a group's part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyGroup {
-    /// The age recipients as written, trimmed; not yet parsed.
+    /// The age recipients as written, trimmed; not yet parsed, and perhaps empty, which SOPS refuses once they are used.
     pub age: Vec<String>,
     /// Keys of other types.
     pub foreign: Vec<ForeignKey>,
@@ -202,6 +202,14 @@ pub(super) fn is_recipient(text: &str, recipient: &Recipient) -> bool {
     text == recipient.as_str() || Recipient::parse(text).is_ok_and(|parsed| parsed == *recipient)
 }
 
+/// The parts between commas, trimmed; none of an empty text.
+fn parts(text: &str) -> Vec<String> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split(',').map(|part| part.trim().to_owned()).collect()
+}
+
 struct Reader<'a> {
     text: &'a str,
     yaml: &'a Yaml,
@@ -333,7 +341,8 @@ impl<'a> Reader<'a> {
             let keys = self.list(value, "the keys of a group must be a list")?;
             for key in keys {
                 match (*name, self.yaml.text(key)) {
-                    ("age", Some(_)) => group.age.extend(self.texts(key)?),
+                    ("age", Some(text)) => group.age.extend(parts(text)),
+                    ("age", None) if self.yaml.is_null(key) => {}
                     ("age", None) => return self.malformed(key, "a recipient must be a string"),
                     (kind, text) => group.foreign.push(ForeignKey {
                         kind: kind.to_owned(),
@@ -355,33 +364,33 @@ impl<'a> Reader<'a> {
         texts.collect::<Vec<_>>().join(" ")
     }
 
-    /// The parts of a comma-separated string or of a list of such, trimmed, without empty ones.
+    /// The keys of a flat field: a comma-separated string, whose empty parts do not count, or a list of such, whose empty
+    /// parts SOPS takes for bad keys.
     fn texts(&self, node: &'a Node) -> Result<Vec<String>, RulesError> {
-        let mut out = Vec::new();
-        let mut add = |text: &str| {
-            let parts = text
-                .split(',')
-                .map(str::trim)
-                .filter(|part| !part.is_empty());
-            out.extend(parts.map(str::to_owned));
-        };
         match &self.yaml.resolve(node).kind {
             Kind::List(items, _) => {
+                let mut texts = Vec::new();
                 for item in items {
                     match self.yaml.text(item) {
-                        Some(text) => add(text),
+                        Some(text) => texts.push(text),
                         None => {
-                            return self.malformed(item, "expected a string in the list of keys");
+                            let reason = "invalid key configuration: expected string in list";
+                            return self.malformed(item, reason);
                         }
                     }
                 }
+                Ok(parts(&texts.join(",")))
             }
-            Kind::Map(..) => {
-                return self.malformed(node, "keys must be a string or a list of strings");
+            Kind::Map(..) => self.malformed(
+                node,
+                "invalid key configuration: expected string, []string, or nil",
+            ),
+            _ => {
+                let mut keys = parts(self.yaml.text(node).unwrap_or_default());
+                keys.retain(|key| !key.is_empty());
+                Ok(keys)
             }
-            _ => add(self.yaml.text(node).unwrap_or_default()),
         }
-        Ok(out)
     }
 
     fn scalar(&self, node: &'a Node) -> Result<Option<&'a str>, RulesError> {

@@ -153,7 +153,7 @@ impl RewriteRequest<'_> {
                 .position(|desired| desired.path_regex == rule.path_regex);
             let goes = rule.age().next().is_some()
                 && !rule.has_foreign_keys()
-                && rule.age().all(|text| self.retires(text));
+                && rule.age().all(|text| text.is_empty() || self.retires(text));
             fates.push(match same {
                 Some(at) if !placed[at] => {
                     placed[at] = true;

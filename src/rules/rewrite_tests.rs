@@ -362,6 +362,20 @@ fn brackets_are_refused_and_named() {
 }
 
 #[test]
+fn reads_stores_and_keeps_count_of_what_sops_does_not_know() {
+    let file = RulesFile::parse(
+        "stores:\n  yaml: {indent: 2}\n  json: {indent: 4}\ncreation_rules:\n  - owner: me\n    kms: [a, 'b,c']\n    key_groups: null\n",
+    )
+    .unwrap();
+    assert_eq!(file.stores.yaml_indent, Some(2));
+    assert_eq!(file.stores.json_indent, Some(4));
+    let rules = file.creation_rules.unwrap();
+    assert_eq!(rules[0].unknown_fields, ["owner"]);
+    assert_eq!(rules[0].key_groups[0].foreign.len(), 3);
+    assert_eq!(rules[0].line, 5);
+}
+
+#[test]
 fn an_anchor_inside_a_rule_that_goes_is_named() {
     let current = "creation_rules:\n  - path_regex: .*x\n    age: &k OLD\n  - path_regex: ^ci/\n    pgp: *k\n";
     assert!(run(Some(current), &zones()).is_err());
@@ -383,6 +397,30 @@ fn proving_five_thousand_files_is_quick() {
 }
 
 proptest::proptest! {
+    #[test]
+    fn every_byte_outside_the_rules_that_go_stays(
+        above in "(# [a-z é]{0,9}\n|\n|x[0-9]: [a-z]{1,5} # c\n){0,4}",
+        kept in "(  # [a-z]{0,5}\n|\n){0,2}",
+        below in "(\n|  # [a-z]{0,9}\n|# [a-z]{0,4}\n){0,3}",
+    ) {
+        let kept = format!("{kept}  - path_regex: ^ci/ # é\n    pgp:   [ 'AB' ]\n    odd: {{a: 1}}\n{below}");
+        let lines: std::collections::HashSet<&str> = above.lines().filter(|l| l.starts_with('x')).map(|l| &l[..2]).collect();
+        proptest::prop_assume!(lines.len() == above.lines().filter(|l| l.starts_with('x')).count());
+        let text = filled(&format!("{above}{SAMPLE}{kept}"));
+        let request = RewriteRequest {
+            desired: &zones(),
+            ours: &[],
+            retiring: &[recipient(OLD)],
+            secrets: &secrets(),
+            not_secrets: &not_secrets(),
+        };
+        let new = rewrite(Some(&text), &request).unwrap().text;
+        proptest::prop_assert!(new.starts_with(&above));
+        proptest::prop_assert!(new.ends_with(&kept), "{}", new);
+        let again = rewrite(Some(&new), &request).unwrap();
+        proptest::prop_assert_eq!(again.text, new);
+    }
+
     #[test]
     fn never_panics(cut in 0..SAMPLE.len(), insert in "[ -~\n]{0,6}", gone in 0..40_usize) {
         let mut text = filled(SAMPLE);
