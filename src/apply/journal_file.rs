@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::journal::{Entry, Outcome, Progress, ProgressError};
+use crate::journal::{Entry, Outcome, Progress, ProgressError, RunId};
 use crate::repo::atomic_write::{self, WriteError};
 use crate::repo::durable;
-use crate::repo::log_file::{LogFile, LogFileError};
+use crate::repo::log_file::{self, LogFile, LogFileError};
 
 /// Where journals lie, relative to the repository's root; never committed.
 pub const JOURNAL_FOLDER: &str = ".cofferdam/journal";
@@ -126,6 +126,27 @@ impl JournalFile {
             });
         }
         Ok(found.pop())
+    }
+
+    /// The name of the run that has not ended, without touching its journal: a live run may be writing it.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn unfinished_run(root: &Path) -> Result<Option<RunId>, JournalError> {
+        for folder in run_folders(root)? {
+            let path = log_path(&folder);
+            let content = log_file::read_lines(&path)?.unwrap_or_default();
+            let entries = parse(&path, &content)?;
+            if entries.is_empty() {
+                continue;
+            }
+            let progress = Progress::of(entries)
+                .map_err(|source| JournalError::Order { path, source })?;
+            if progress.outcome.is_none() {
+                return Ok(Some(progress.run));
+            }
+        }
+        Ok(None)
     }
 
     /// Appends an entry; it is on disk when this returns.

@@ -13,6 +13,7 @@ pub mod recovery;
 pub mod resume;
 mod run_outcome;
 pub mod split;
+pub mod status;
 pub mod ui;
 pub mod undo;
 
@@ -48,6 +49,7 @@ struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Init(init::InitArgs),
+    Status(status::Args),
     Plan(plan::Args),
     Split(split::Args),
     Resume(resume::Args),
@@ -84,6 +86,7 @@ fn start(cli: Cli, ui: &Ui) -> Result<(), CliError> {
 fn dispatch(command: Command, context: &Context) -> Result<(), CliError> {
     match command {
         Command::Init(args) => init::run(&args, context),
+        Command::Status(args) => status::run(&args, context),
         Command::Plan(args) => plan::run(&args, context),
         Command::Split(args) => split::run(&args, context),
         Command::Resume(args) => resume::run(&args, context),

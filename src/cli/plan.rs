@@ -1,5 +1,6 @@
 //! `cofferdam plan`: what would change, and nothing else.
 
+use crate::apply::JournalFile;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::planning::{LeaveArgs, plan_split};
@@ -40,10 +41,9 @@ struct SplitArgs {
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let GoalArgs::Split(args) = &args.goal;
     let project = Project::load(context)?;
-    if let Some(journal) = project.unfinished()? {
+    if let Some(run) = JournalFile::unfinished_run(&project.root)? {
         context.ui.warn(format!(
-            "run {} has not ended; the plan is made from what it left so far (cofferdam resume, or undo)",
-            journal.progress().run
+            "run {run} has not ended; the plan is made from what it left so far (cofferdam resume, or undo)"
         ));
     }
     let plan = plan_split(&project, &args.leave, context)?;

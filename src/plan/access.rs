@@ -136,7 +136,8 @@ pub fn readers_of<'a>(topology: &'a Topology, zone: &str) -> Vec<&'a str> {
         .collect()
 }
 
-fn zone_of_reader<'a>(topology: &'a Topology, name: &str) -> Option<&'a Zone> {
+/// The zone of the reader `name`; none if the topology knows no such reader.
+pub fn zone_of_reader<'a>(topology: &'a Topology, name: &str) -> Option<&'a Zone> {
     let host = topology.hosts.iter().find(|h| h.name == name);
     let cluster = topology.clusters.iter().find(|c| c.name == name);
     let zone = host.map(|h| &h.zone).or(cluster.map(|c| &c.zone))?;

@@ -4,6 +4,7 @@
 //! printed, saved and compared without any identity being made.
 
 pub mod access;
+pub mod drift;
 pub mod problem;
 pub mod reader_safety;
 pub mod rules;
