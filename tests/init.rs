@@ -135,7 +135,12 @@ fn the_sample_repository_falls_into_its_zones() {
     let world = World::new();
     let output = world.init(&["--local-root", "../targets"]);
     assert_eq!(code(&output), 0, "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("next: cofferdam plan split"));
+    let said = text(&output.stderr);
+    assert!(said.contains("next: cofferdam plan split"));
+    assert!(
+        !said.contains("keyring") && !said.contains(".sops.yaml") && !said.contains("decide"),
+        "{said}"
+    );
     let topology = world.topology();
     let zones: Vec<&str> = topology.zones.iter().map(|z| z.name.as_str()).collect();
     assert_eq!(zones, ["k8s", "lan", "vps", "proxmox"]);
@@ -264,7 +269,11 @@ fn real_targets_get_grace_clones_and_marks() {
         .unwrap();
     assert!(ssh.contains("# decide:"), "{ssh}");
     assert!(written.contains("# run = [\"km execute sync"));
-    assert!(text(&output.stderr).contains("origin"));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("origin") && said.contains("8 lines marked `# decide:`"),
+        "{said}"
+    );
 }
 
 #[test]

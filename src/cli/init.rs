@@ -201,7 +201,7 @@ fn say(proposal: &Proposal, text: &str, context: &Context) {
     for note in &proposal.notes {
         ui.note(format!("note: {}: {}", note.file, note.text));
     }
-    let decisions = text.matches("# decide:").count() - usize::from(text.contains(DECIDE_LEGEND));
+    let decisions = text.matches("# decide:").count();
     if decisions > 0 {
         ui.note(format!("{} marked `# decide:`", count(decisions, "line")));
     }
@@ -212,9 +212,6 @@ fn say(proposal: &Proposal, text: &str, context: &Context) {
     }
     ui.note("next: cofferdam plan split");
 }
-
-/// Where the file's head explains the mark.
-const DECIDE_LEGEND: &str = "`# decide:`";
 
 fn count(number: usize, what: &str) -> String {
     match number {

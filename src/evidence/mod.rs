@@ -195,7 +195,10 @@ impl Evidence {
         ansible::gather(sources, &mut evidence);
         folders::gather(sources, &mut evidence);
         for path in &sources.paths {
-            let is_named_so = path.file_name().contains(".sops.");
+            let name = path.file_name();
+            // sops's own configuration has such a name too.
+            let is_named_so =
+                name.contains(".sops.") && !matches!(name, ".sops.yaml" | ".sops.yml");
             if is_named_so && !sources.documents.contains_key(path) {
                 evidence.note(path, "is named like a SOPS document but is not encrypted");
             }
