@@ -2,6 +2,14 @@
 //!
 //! The writes are done by this test program itself, started a second time, since the trace is asked for by environment.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail where it stands"
+)]
+
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,14 @@
 //! Plugin recipients and identities, against a fake `age-plugin-fake` that counts its runs and its questions.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail where it stands"
+)]
+
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

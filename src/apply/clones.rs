@@ -2,6 +2,8 @@
 //!
 //! Only clones of directory hosts are looked at here: they lie under `local`.
 
+#![expect(clippy::disallowed_methods, reason = "edge: carries out a plan")]
+
 use std::path::{Path, PathBuf};
 
 use crate::apply::{ApplyError, Workspace, read_optional};

@@ -210,6 +210,7 @@ impl<'a> Run<'a> {
     }
 
     /// Removes temporary files that a kill left beside files that this run writes.
+    #[expect(clippy::disallowed_methods, reason = "edge: carries out a plan")]
     fn sweep(&self) -> Result<(), ApplyError> {
         let root = self.work.root;
         let mut folders = vec![
@@ -317,6 +318,7 @@ impl<'a> Run<'a> {
     }
 
     /// Every file of the repository that this run may have written, for git.
+    #[expect(clippy::disallowed_methods, reason = "edge: carries out a plan")]
     fn own_paths(&self) -> Result<Vec<RepoPath>, ApplyError> {
         let mut paths: Vec<RepoPath> = self
             .plan()
@@ -347,6 +349,7 @@ fn document_slot(index: usize) -> String {
 }
 
 /// Reads a file; none if it is not there.
+#[expect(clippy::disallowed_methods, reason = "edge: carries out a plan")]
 pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, ApplyError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -359,6 +362,7 @@ pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, ApplyError> 
 }
 
 /// The names of the regular files of a folder, sorted; temporary ones left out.
+#[expect(clippy::disallowed_methods, reason = "edge: carries out a plan")]
 fn file_names(folder: &Path) -> Result<Vec<std::ffi::OsString>, ApplyError> {
     let fail = |source| ApplyError::Read {
         path: folder.to_owned(),
@@ -382,6 +386,7 @@ fn file_names(folder: &Path) -> Result<Vec<std::ffi::OsString>, ApplyError> {
 }
 
 /// Whole seconds: the ledger is read by people.
+#[expect(clippy::disallowed_methods, reason = "edge: carries out a plan")]
 fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)

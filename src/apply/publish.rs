@@ -1,5 +1,7 @@
 //! Publish: one commit with documents, rules, ledger and sealed identities; then the operator's commands; then wait.
 
+#![expect(clippy::disallowed_methods, reason = "edge: carries out a plan")]
+
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 

@@ -48,6 +48,7 @@ pub struct InitArgs {
 /// # Errors
 /// Usage: there is a topology already; `--yes` without `--recovery` or `--operator`; no terminal to ask on. Failure: not
 /// in a git work tree; a recipient in two roles; the files cannot be read or written.
+#[expect(clippy::disallowed_methods, reason = "edge: the command line")]
 pub fn run(args: &InitArgs, context: &Context) -> Result<(), CliError> {
     let git = Git::discover(&context.directory)?;
     let file = git.root().join(TOPOLOGY);
@@ -95,6 +96,7 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<(), CliError> {
 }
 
 /// A recovery identity that nobody has read back may be a mistyped one: retirement will ask for proof.
+#[expect(clippy::disallowed_methods, reason = "edge: the command line")]
 fn remind_of_recovery(proposal: &Proposal, git: &Git, context: &Context) {
     let text = std::fs::read_to_string(git.root().join(LEDGER_PATH));
     // A damaged ledger is the next command's to report.
@@ -280,6 +282,7 @@ fn local_root(path: &Path, context: &Context, root: &Path) -> Result<String, Cli
 }
 
 /// The real path of what exists of `path`, with the rest as text.
+#[expect(clippy::disallowed_methods, reason = "edge: the command line")]
 fn real(path: &Path) -> PathBuf {
     let mut whole = PathBuf::new();
     for part in path.components() {

@@ -70,6 +70,7 @@ pub fn main() -> ExitCode {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "edge: the command line")]
 fn start(cli: Cli, ui: &Ui) -> Result<(), CliError> {
     if let Some(directory) = &cli.directory {
         std::env::set_current_dir(directory).map_err(|e| {

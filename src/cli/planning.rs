@@ -1,5 +1,7 @@
 //! From a loaded project to a plan, for `plan` and for the commands that apply one.
 
+#![expect(clippy::disallowed_methods, reason = "edge: the command line")]
+
 use jiff::Timestamp;
 
 use crate::apply::TOPOLOGY_PATH;

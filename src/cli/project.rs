@@ -1,5 +1,7 @@
 //! Everything that a command about the whole repository works on, loaded from disk (edge).
 
+#![expect(clippy::disallowed_methods, reason = "edge: the command line")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

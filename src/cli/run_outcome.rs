@@ -13,7 +13,7 @@ use crate::cli::ui::Tone;
 pub fn tell(result: Result<Ended, ApplyError>, context: &Context) -> Result<(), CliError> {
     match result {
         Ok(Ended::Completed) => {
-            context.ui.note(format!("{}", Tone::Good.paint("done")));
+            context.ui.note(Tone::Good.paint("done").to_string());
             Ok(())
         }
         Ok(Ended::Held(phase)) => {

@@ -1,5 +1,7 @@
 //! `cofferdam split`: one shared identity to one per zone, planned, confirmed, applied, journaled.
 
+#![expect(clippy::disallowed_methods, reason = "edge: the command line")]
+
 use jiff::Timestamp;
 use rand::RngCore;
 

@@ -2,11 +2,8 @@
 //!
 //! Answers go to standard output, everything about them to standard error. Colour only on a terminal and never with
 //! `NO_COLOR`; bars only on a terminal and for work that lasts over half a second.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "edge: the one place that prints"
-)]
+
+#![expect(clippy::disallowed_methods, reason = "edge: the one place that prints")]
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;

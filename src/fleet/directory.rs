@@ -1,5 +1,10 @@
 //! What directory hosts and directory clusters share: paths that stay inside, key files, undoing.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "edge: the directories of targets"
+)]
+
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,10 @@
 //! A directory that stands for the Secrets of a Kubernetes cluster.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "edge: the directories of targets"
+)]
+
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;

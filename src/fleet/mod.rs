@@ -9,11 +9,11 @@ mod directory_cluster;
 mod directory_host;
 mod target;
 
+pub use crate::inventory::{Before, FileBefore};
 pub use challenge::{Answer, Challenge, Question};
 pub use directory::local_target;
 pub use directory_cluster::DirectoryCluster;
 pub use directory_host::DirectoryHost;
-pub use crate::inventory::{Before, FileBefore};
 pub use target::{
     Delivered, Held, Permission, PermissionFinding, Receipt, Target, TargetError, TargetKind,
     Withdrawn,

@@ -3,6 +3,8 @@
 //! This is the one place in `keys` that runs a program: the age plugin protocol is part of what an age identity is.
 //! Source: C2SP, `age-plugin.md`, state machine `identity-v1`.
 
+#![expect(clippy::disallowed_methods, reason = "edge: plugins are programs")]
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fmt;

@@ -1,5 +1,7 @@
 //! Who else can read a key file: its mode, its folder's, and what kind of file it is.
 
+#![expect(clippy::disallowed_methods, reason = "edge: where identities are found")]
+
 use std::fmt;
 use std::fs;
 use std::io;

@@ -4,6 +4,11 @@
 //! renamed over it, and the folder is synced. On an error the temporary file goes; what a kill left,
 //! [`sweep_temporary`] removes. Symbolic links are refused, not followed: see [`real_path`].
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "edge: looks at files before it replaces them"
+)]
+
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

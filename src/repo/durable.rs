@@ -23,6 +23,11 @@
 //!
 //! The trace holds everything that was written, identities of directory targets too: a test's throwaway ones.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "edge: the one seam for durable writes"
+)]
+
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;

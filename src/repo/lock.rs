@@ -1,5 +1,7 @@
 //! One run at a time in a work tree (edge).
 
+#![expect(clippy::disallowed_methods, reason = "edge: the lock file")]
+
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;

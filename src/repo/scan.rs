@@ -4,6 +4,8 @@
 //! Symbolic links and submodules are not followed: what they lead to is scanned where it lies, or belongs to another
 //! repository.
 
+#![expect(clippy::disallowed_methods, reason = "edge: reads the work tree")]
+
 use std::io;
 use std::path::{Path, PathBuf};
 

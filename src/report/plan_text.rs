@@ -290,11 +290,11 @@ fn steps(plan: &Plan) -> String {
         },
     ];
     let mut table = Table::new(2);
-    for row in 0..4 {
+    for (row, first) in left.iter().enumerate() {
         let second = right
             .get(row)
             .map_or_else(String::new, |text| format!("{} {text}", row + 5));
-        table.row([format!("{} {}", row + 1, left[row]), second]);
+        table.row([format!("{} {first}", row + 1), second]);
     }
     let mut text = table.render();
     text.push('\n');

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "tests")]
+
 use super::*;
 use crate::keys::Recipient;
 use crate::topology::SelectorKind;

@@ -1,5 +1,7 @@
 //! Reads from the work tree what evidence is taken from (edge).
 
+#![expect(clippy::disallowed_methods, reason = "edge: the command line")]
+
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::evidence::{DocumentFacts, Sources};

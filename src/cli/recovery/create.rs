@@ -1,5 +1,7 @@
 //! `cofferdam recovery create`: mints the recovery identity into a file outside of every repository.
 
+#![expect(clippy::disallowed_methods, reason = "edge: the command line")]
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! One call of the `git` program: its environment, its input, and what its failures mean.
 
+#![expect(clippy::disallowed_methods, reason = "edge: starts git")]
+
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;

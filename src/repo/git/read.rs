@@ -1,5 +1,7 @@
 //! What `git` knows: files, objects, refs.
 
+#![expect(clippy::disallowed_methods, reason = "edge: looks at the repository")]
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};

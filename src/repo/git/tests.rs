@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "tests")]
+
 use std::process::Command;
 
 use super::*;
