@@ -3,6 +3,7 @@
 //! A command is a clap `Args` struct whose docstring is its help text, and `run(args, &Context)`.
 
 pub mod context;
+pub mod demo;
 pub mod error;
 pub mod init;
 mod narrator;
@@ -55,6 +56,7 @@ enum Command {
     Resume(resume::Args),
     Undo(undo::Args),
     Recovery(recovery::RecoveryArgs),
+    Demo(demo::Args),
 }
 
 /// Parses the command line, runs the command, prints a failure, gives the exit code.
@@ -92,6 +94,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Split(args) => split::run(&args, context),
         Command::Resume(args) => resume::run(&args, context),
         Command::Undo(args) => undo::run(&args, context),
+        Command::Demo(args) => demo::run(&args, context),
         Command::Recovery(args) => recovery::run(&args, context),
     }
 }
