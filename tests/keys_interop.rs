@@ -1,5 +1,4 @@
 //! Wraps that real `age` reads, and files of real `age` that we read; keys by real `age-keygen` and `ssh-keygen`.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #![allow(
     clippy::disallowed_methods,

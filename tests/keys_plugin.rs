@@ -1,5 +1,4 @@
 //! Plugin recipients and identities, against a fake `age-plugin-fake` that counts its runs and its questions.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #![allow(
     clippy::disallowed_methods,

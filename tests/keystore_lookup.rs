@@ -1,5 +1,4 @@
 //! Where identities are looked for: sops's places, all of them, in a home of the test's own.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #![allow(
     clippy::disallowed_methods,

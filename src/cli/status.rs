@@ -1,5 +1,7 @@
 //! `cofferdam status`: zones, identities with age and due date, drift, unfinished runs.
 
+#![expect(clippy::disallowed_methods, reason = "edge: the command line")]
+
 use jiff::Timestamp;
 use serde_json::json;
 
