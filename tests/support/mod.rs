@@ -219,3 +219,19 @@ pub fn copy_folder(from: &Path, to: &Path) {
     }
     std::fs::set_permissions(to, mode).unwrap();
 }
+
+/// Fails, naming the files that differ but not showing them, unless both snapshots are the same; the lock file, which
+/// says who holds or held it, does not count.
+#[track_caller]
+pub fn assert_same_files(
+    before: &std::collections::BTreeMap<String, Vec<u8>>,
+    after: &std::collections::BTreeMap<String, Vec<u8>>,
+) {
+    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let differing: Vec<&String> = names
+        .into_iter()
+        .filter(|name| before.get(*name) != after.get(*name))
+        .filter(|name| !name.ends_with(".cofferdam/journal/lock"))
+        .collect();
+    assert!(differing.is_empty(), "these files differ: {differing:?}");
+}
