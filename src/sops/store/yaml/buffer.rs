@@ -82,7 +82,11 @@ pub(super) struct TextBuilder<'a> {
 
 impl<'a> TextBuilder<'a> {
     pub(super) fn new(source: &'a [u8]) -> Self {
-        Self { source, stretch: 0..0, made: None }
+        Self {
+            source,
+            stretch: 0..0,
+            made: None,
+        }
     }
 
     /// Appends the octets of the source in `range`.

@@ -26,10 +26,16 @@ pub(super) struct Scalar<'a> {
 pub(super) enum Kind<'a> {
     Document(Option<NodeId>),
     /// Keys and values by turns.
-    Mapping { content: Vec<NodeId>, flow: bool },
+    Mapping {
+        content: Vec<NodeId>,
+        flow: bool,
+    },
     Sequence(Vec<NodeId>),
     Scalar(Scalar<'a>),
-    Alias { name: Vec<u8>, target: NodeId },
+    Alias {
+        name: Vec<u8>,
+        target: NodeId,
+    },
 }
 
 pub(super) struct Node<'a> {
@@ -52,7 +58,13 @@ pub(super) struct Composer<'a> {
 
 impl<'a> Composer<'a> {
     pub(super) fn new(parser: Parser<'a>) -> Self {
-        Self { parser, next: None, anchors: HashMap::new(), nodes: Vec::new(), aliased: false }
+        Self {
+            parser,
+            next: None,
+            anchors: HashMap::new(),
+            nodes: Vec::new(),
+            aliased: false,
+        }
     }
 
     /// The next document, or none at the end.
@@ -112,7 +124,11 @@ impl<'a> Composer<'a> {
         }
         match std::mem::replace(&mut event.kind, EventKind::StreamEnd) {
             EventKind::Scalar(scalar) => {
-                let tag = event.tag.as_deref().filter(|tag| *tag != b"!").map(Tag::of_long);
+                let tag = event
+                    .tag
+                    .as_deref()
+                    .filter(|tag| *tag != b"!")
+                    .map(Tag::of_long);
                 let kind = Kind::Scalar(Scalar {
                     text: scalar.text,
                     quoted: scalar.style != Style::Plain,
@@ -123,10 +139,9 @@ impl<'a> Composer<'a> {
             }
             EventKind::Alias(name) => {
                 self.aliased = true;
-                let target = *self
-                    .anchors
-                    .get(&name)
-                    .ok_or_else(|| Fault::at(event.start, "an alias names an anchor that is not there"))?;
+                let target = *self.anchors.get(&name).ok_or_else(|| {
+                    Fault::at(event.start, "an alias names an anchor that is not there")
+                })?;
                 Ok(self.add(Kind::Alias { name, target }, event))
             }
             EventKind::SequenceStart => {
@@ -143,11 +158,20 @@ impl<'a> Composer<'a> {
                 Ok(id)
             }
             EventKind::MappingStart { flow } => {
-                let id = self.add(Kind::Mapping { content: Vec::new(), flow }, event);
+                let id = self.add(
+                    Kind::Mapping {
+                        content: Vec::new(),
+                        flow,
+                    },
+                    event,
+                );
                 self.mapping(id, flow, depth)?;
                 Ok(id)
             }
-            _ => Err(Fault::at(event.start, "a value is missing or not understood")),
+            _ => Err(Fault::at(
+                event.start,
+                "a value is missing or not understood",
+            )),
         }
     }
 

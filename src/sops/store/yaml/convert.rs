@@ -59,7 +59,13 @@ impl Converter<'_, '_> {
         Ok(document)
     }
 
-    fn root(&mut self, id: NodeId, first: bool, document: &mut Document, depth: usize) -> Result<(), Fault> {
+    fn root(
+        &mut self,
+        id: NodeId,
+        first: bool,
+        document: &mut Document,
+        depth: usize,
+    ) -> Result<(), Fault> {
         let node = &self.nodes[id];
         self.map_comments(&node.head, false, &mut document.data);
         self.map_comments(&node.line, true, &mut document.data);
@@ -122,9 +128,18 @@ impl Converter<'_, '_> {
             },
             _ => None,
         };
-        let editable = self.copying == 0 && !flow && key_node.mark.column == 0 && !key_node.anchored;
-        let place = if editable { self.end_of(value).map(|end| key_node.mark.octet..end) } else { None };
-        document.metadata.push(MetadataEntry { value: value_mapping, mark: key_node.mark, place });
+        let editable =
+            self.copying == 0 && !flow && key_node.mark.column == 0 && !key_node.anchored;
+        let place = if editable {
+            self.end_of(value).map(|end| key_node.mark.octet..end)
+        } else {
+            None
+        };
+        document.metadata.push(MetadataEntry {
+            value: value_mapping,
+            mark: key_node.mark,
+            place,
+        });
         Ok(())
     }
 
@@ -155,7 +170,10 @@ impl Converter<'_, '_> {
 
     fn enter_alias(&mut self, depth: usize, mark: Mark) -> Result<(), Fault> {
         if depth > MAX_DEPTH {
-            return Err(Fault::at(mark, "an alias leads to itself, or aliases nest too deeply"));
+            return Err(Fault::at(
+                mark,
+                "an alias leads to itself, or aliases nest too deeply",
+            ));
         }
         self.copying += 1;
         Ok(())
@@ -163,7 +181,10 @@ impl Converter<'_, '_> {
 
     fn count(&mut self, depth: usize, mark: Mark) -> Result<(), Fault> {
         if depth > MAX_DEPTH {
-            return Err(Fault::at(mark, "an alias leads to itself, or values nest too deeply"));
+            return Err(Fault::at(
+                mark,
+                "an alias leads to itself, or values nest too deeply",
+            ));
         }
         if self.copying > 0 {
             self.copied += 1;
@@ -181,7 +202,10 @@ impl Converter<'_, '_> {
             Kind::Document(_) => Err(Fault::at(node.mark, "a document inside a document")),
             Kind::Scalar(scalar) => {
                 let value = scalar_value(scalar, node.mark)?;
-                let place = scalar.place.clone().filter(|_| self.places && self.copying == 0);
+                let place = scalar
+                    .place
+                    .clone()
+                    .filter(|_| self.places && self.copying == 0);
                 Ok(Node::Leaf(Leaf { value, place }))
             }
             Kind::Alias { target, .. } => {
@@ -226,7 +250,13 @@ impl Converter<'_, '_> {
         }
     }
 
-    fn entry(&mut self, key: NodeId, value: NodeId, mapping: &mut Mapping, depth: usize) -> Result<(), Fault> {
+    fn entry(
+        &mut self,
+        key: NodeId,
+        value: NodeId,
+        mapping: &mut Mapping,
+        depth: usize,
+    ) -> Result<(), Fault> {
         let (key_node, value_node) = (&self.nodes[key], &self.nodes[value]);
         self.map_comments(&key_node.head, false, mapping);
         self.map_comments(&key_node.line, true, mapping);
@@ -247,7 +277,10 @@ impl Converter<'_, '_> {
 
     fn key(&self, id: NodeId, depth: usize) -> Result<String, Fault> {
         let node = &self.nodes[id];
-        let refused = Err(Fault::unsupported(node.mark, "a key that is not text; quote it"));
+        let refused = Err(Fault::unsupported(
+            node.mark,
+            "a key that is not text; quote it",
+        ));
         match &node.kind {
             Kind::Scalar(scalar) => match scalar_value(scalar, node.mark)? {
                 Value::Str(text) => match std::str::from_utf8(text.expose()) {
@@ -261,7 +294,11 @@ impl Converter<'_, '_> {
         }
     }
 
-    fn comments<'s>(&'s self, lines: &'s Lines, inline: bool) -> impl Iterator<Item = Comment> + 's {
+    fn comments<'s>(
+        &'s self,
+        lines: &'s Lines,
+        inline: bool,
+    ) -> impl Iterator<Item = Comment> + 's {
         let places = self.places && self.copying == 0;
         lines.iter().flatten().map(move |line| Comment {
             text: SecretBytes::from_slice(&self.source[line.start + 1..line.end]),
@@ -271,11 +308,14 @@ impl Converter<'_, '_> {
     }
 
     fn map_comments(&self, lines: &Lines, inline: bool, mapping: &mut Mapping) {
-        mapping.items.extend(self.comments(lines, inline).map(MappingItem::Comment));
+        mapping
+            .items
+            .extend(self.comments(lines, inline).map(MappingItem::Comment));
     }
 
     fn list_comments(&self, lines: &Lines, inline: bool, list: &mut List) {
-        list.items.extend(self.comments(lines, inline).map(ListItem::Comment));
+        list.items
+            .extend(self.comments(lines, inline).map(ListItem::Comment));
     }
 
     /// What sops finds when it decodes the first document into a Go map: duplicate keys and `<<` over no mapping.
@@ -285,7 +325,9 @@ impl Converter<'_, '_> {
             return Err(Fault::at(node.mark, "nested too deeply"));
         }
         match &node.kind {
-            Kind::Sequence(content) => content.iter().try_for_each(|item| self.check_first(*item, depth + 1)),
+            Kind::Sequence(content) => content
+                .iter()
+                .try_for_each(|item| self.check_first(*item, depth + 1)),
             Kind::Mapping { content, .. } => {
                 let mut seen = HashSet::new();
                 for pair in content.chunks_exact(2) {
@@ -316,13 +358,16 @@ impl Converter<'_, '_> {
             Kind::Alias { target, .. } => matches!(self.nodes[*target].kind, Kind::Mapping { .. }),
             _ => false,
         };
-        is_mapping(id) || matches!(&self.nodes[id].kind, Kind::Sequence(items) if items.iter().all(|item| is_mapping(*item)))
+        is_mapping(id)
+            || matches!(&self.nodes[id].kind, Kind::Sequence(items) if items.iter().all(|item| is_mapping(*item)))
     }
 }
 
 fn scalar_value(scalar: &Scalar<'_>, mark: Mark) -> Result<Value, Fault> {
-    resolve::value(scalar.tag, scalar.quoted, scalar.text.as_slice()).map_err(|refusal| match refusal {
-        Refusal::Malformed(reason) => Fault::of(mark, FaultKind::Malformed(reason)),
-        Refusal::Unsupported(reason) => Fault::of(mark, FaultKind::Unsupported(reason)),
+    resolve::value(scalar.tag, scalar.quoted, scalar.text.as_slice()).map_err(|refusal| {
+        match refusal {
+            Refusal::Malformed(reason) => Fault::of(mark, FaultKind::Malformed(reason)),
+            Refusal::Unsupported(reason) => Fault::of(mark, FaultKind::Unsupported(reason)),
+        }
     })
 }

@@ -60,7 +60,11 @@ fn read(file: &[u8]) -> Result<Parsed, Fault> {
         copying: 0,
         copied: 0,
     };
-    let mut parsed = Parsed { tree: Tree::default(), metadata: None, metadata_places: Vec::new() };
+    let mut parsed = Parsed {
+        tree: Tree::default(),
+        metadata: None,
+        metadata_places: Vec::new(),
+    };
     for (index, id) in documents.into_iter().enumerate() {
         let document = converter.document(id, index == 0)?;
         parsed.tree.documents.push(document.data);
@@ -83,7 +87,11 @@ fn read(file: &[u8]) -> Result<Parsed, Fault> {
 ///
 /// # Errors
 /// [`StoreError::NotPrintable`] if a negative indentation is asked for.
-pub fn emit(tree: &Tree, metadata: Option<&Mapping>, options: &EmitOptions) -> Result<SecretBytes, StoreError> {
+pub fn emit(
+    tree: &Tree,
+    metadata: Option<&Mapping>,
+    options: &EmitOptions,
+) -> Result<SecretBytes, StoreError> {
     let indent = indentation(options.yaml_indent)?;
     let metadata = metadata.map(metadata_entry);
     Ok(emit::documents(&tree.documents, metadata.as_ref(), indent))
@@ -102,7 +110,11 @@ pub fn emit_node(node: &Node, _options: &EmitOptions) -> Result<SecretBytes, Sto
 /// # Errors
 /// [`StoreError::BadMetadata`] if there is none, [`StoreError::Unsupported`] if a copy is not written as a block of
 /// its own at the left margin.
-pub fn metadata_splices(source: &[u8], parsed: &Parsed, metadata: &Mapping) -> Result<Vec<Splice>, StoreError> {
+pub fn metadata_splices(
+    source: &[u8],
+    parsed: &Parsed,
+    metadata: &Mapping,
+) -> Result<Vec<Splice>, StoreError> {
     splices::metadata(source, parsed, metadata)
 }
 
@@ -111,23 +123,32 @@ fn indentation(setting: Option<i64>) -> Result<usize, StoreError> {
     match setting {
         None | Some(0) => Ok(DEFAULT_INDENT),
         Some(indent @ 2..=9) => Ok(usize::try_from(indent).unwrap_or(DEFAULT_INDENT)),
-        Some(indent) if indent < 0 => Err(StoreError::not_printable(Store::Yaml, "a negative indentation")),
+        Some(indent) if indent < 0 => Err(StoreError::not_printable(
+            Store::Yaml,
+            "a negative indentation",
+        )),
         Some(_) => Ok(2),
     }
 }
 
 fn metadata_entry(metadata: &Mapping) -> Entry {
-    Entry { key: "sops".to_owned(), value: Node::Mapping(copy_mapping(metadata)) }
+    Entry {
+        key: "sops".to_owned(),
+        value: Node::Mapping(copy_mapping(metadata)),
+    }
 }
 
 fn copy_mapping(mapping: &Mapping) -> Mapping {
     let items = mapping.items.iter().filter_map(|item| match item {
         MappingItem::Comment(_) => None,
-        MappingItem::Entry(entry) => {
-            Some(MappingItem::Entry(Entry { key: entry.key.clone(), value: copy_node(&entry.value) }))
-        }
+        MappingItem::Entry(entry) => Some(MappingItem::Entry(Entry {
+            key: entry.key.clone(),
+            value: copy_node(&entry.value),
+        })),
     });
-    Mapping { items: items.collect() }
+    Mapping {
+        items: items.collect(),
+    }
 }
 
 fn copy_node(node: &Node) -> Node {
@@ -163,11 +184,15 @@ fn store_error(fault: Fault) -> StoreError {
             line,
             reason: format!("{reason} (column {column})"),
         },
-        FaultKind::Unsupported(reason) => {
-            StoreError::Refused { store: Store::Yaml, line, reason: format!("{reason} (column {column})") }
-        }
+        FaultKind::Unsupported(reason) => StoreError::Refused {
+            store: Store::Yaml,
+            line,
+            reason: format!("{reason} (column {column})"),
+        },
         FaultKind::ReservedKey => StoreError::BadMetadata {
-            reason: format!("on line {line}: it is no mapping, or stands in a later document alone"),
+            reason: format!(
+                "on line {line}: it is no mapping, or stands in a later document alone"
+            ),
         },
     }
 }

@@ -26,7 +26,9 @@ pub(super) enum Tag {
 impl Tag {
     /// Reads a long tag (`tag:yaml.org,2002:int`); short forms stay foreign unless spelled `!!` before.
     pub(super) fn of_long(tag: &[u8]) -> Self {
-        let name = tag.strip_prefix(b"tag:yaml.org,2002:").or_else(|| tag.strip_prefix(b"!!"));
+        let name = tag
+            .strip_prefix(b"tag:yaml.org,2002:")
+            .or_else(|| tag.strip_prefix(b"!!"));
         match name.unwrap_or_default() {
             b"null" => Self::Null,
             b"bool" => Self::Bool,
@@ -101,7 +103,9 @@ fn untagged(plain: Plain, text: &[u8]) -> Result<Value, Refusal> {
         Plain::Null => Value::Null,
         Plain::Bool(value) => Value::Bool(value),
         Plain::Int(value) => Value::Int(value),
-        Plain::LargeInt(_) => return Err(Refusal::Unsupported("an integer above 9223372036854775807")),
+        Plain::LargeInt(_) => {
+            return Err(Refusal::Unsupported("an integer above 9223372036854775807"));
+        }
         Plain::Float(value) => Value::Float(value),
         Plain::Time(time) => Value::Time(Secret::new(time.into_bytes())),
         Plain::Str => Value::Str(SecretBytes::from_slice(text)),
@@ -109,8 +113,12 @@ fn untagged(plain: Plain, text: &[u8]) -> Result<Value, Refusal> {
 }
 
 fn binary(text: &[u8]) -> Result<Value, Refusal> {
-    let digits: zeroize::Zeroizing<Vec<u8>> =
-        text.iter().copied().filter(|octet| !matches!(octet, b'\r' | b'\n')).collect::<Vec<_>>().into();
+    let digits: zeroize::Zeroizing<Vec<u8>> = text
+        .iter()
+        .copied()
+        .filter(|octet| !matches!(octet, b'\r' | b'\n'))
+        .collect::<Vec<_>>()
+        .into();
     base64::engine::general_purpose::STANDARD
         .decode(&*digits)
         .map(|octets| Value::Str(Secret::new(octets)))
@@ -123,7 +131,9 @@ fn plain_text(text: &str, times: bool) -> Plain {
         "true" | "True" | "TRUE" => return Plain::Bool(true),
         "false" | "False" | "FALSE" => return Plain::Bool(false),
         ".nan" | ".NaN" | ".NAN" => return Plain::Float(f64::NAN),
-        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Plain::Float(f64::INFINITY),
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => {
+            return Plain::Float(f64::INFINITY);
+        }
         "-.inf" | "-.Inf" | "-.INF" => return Plain::Float(f64::NEG_INFINITY),
         _ => {}
     }
@@ -137,9 +147,19 @@ fn plain_text(text: &str, times: bool) -> Plain {
 /// `.5` and the like, where underscores must stand between digits.
 fn dotted(text: &str) -> Plain {
     let octets = text.as_bytes();
-    let digit = |i: Option<usize>| i.and_then(|i| octets.get(i)).is_some_and(u8::is_ascii_digit);
-    let sound = octets.iter().enumerate().all(|(i, octet)| *octet != b'_' || digit(i.checked_sub(1)) && digit(Some(i + 1)));
-    if sound { float(&text.replace('_', "")).map_or(Plain::Str, Plain::Float) } else { Plain::Str }
+    let digit = |i: Option<usize>| {
+        i.and_then(|i| octets.get(i))
+            .is_some_and(u8::is_ascii_digit)
+    };
+    let sound = octets
+        .iter()
+        .enumerate()
+        .all(|(i, octet)| *octet != b'_' || digit(i.checked_sub(1)) && digit(Some(i + 1)));
+    if sound {
+        float(&text.replace('_', "")).map_or(Plain::Str, Plain::Float)
+    } else {
+        Plain::Str
+    }
 }
 
 fn number_or_time(text: &str, times: bool) -> Plain {
@@ -212,7 +232,8 @@ fn float(digits: &str) -> Option<f64> {
     };
     let all_digits = |text: &str| text.bytes().all(|octet| octet.is_ascii_digit());
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let sound_mantissa = all_digits(whole) && all_digits(fraction) && !(whole.is_empty() && fraction.is_empty());
+    let sound_mantissa =
+        all_digits(whole) && all_digits(fraction) && !(whole.is_empty() && fraction.is_empty());
     let sound_exponent = exponent.is_none_or(|exponent| {
         let exponent = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
         !exponent.is_empty() && all_digits(exponent)

@@ -19,10 +19,18 @@ pub(super) struct Source<'a> {
 /// Decodes and checks the whole file.
 pub(super) fn decode(file: &[u8]) -> Result<Source<'_>, Fault> {
     let source = match file {
-        [0xEF, 0xBB, 0xBF, ..] => Source { text: Cow::Borrowed(file), start: 3, in_place: true },
+        [0xEF, 0xBB, 0xBF, ..] => Source {
+            text: Cow::Borrowed(file),
+            start: 3,
+            in_place: true,
+        },
         [0xFF, 0xFE, rest @ ..] => utf16(rest, u16::from_le_bytes)?,
         [0xFE, 0xFF, rest @ ..] => utf16(rest, u16::from_be_bytes)?,
-        _ => Source { text: Cow::Borrowed(file), start: 0, in_place: true },
+        _ => Source {
+            text: Cow::Borrowed(file),
+            start: 0,
+            in_place: true,
+        },
     };
     check(&source.text, source.start)?;
     Ok(source)
@@ -39,7 +47,11 @@ fn utf16(file: &[u8], unit: fn([u8; 2]) -> u16) -> Result<Source<'_>, Fault> {
         let character = character.map_err(|_| broken())?;
         text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
     }
-    Ok(Source { text: Cow::Owned(std::mem::take(&mut *text)), start: 0, in_place: false })
+    Ok(Source {
+        text: Cow::Owned(std::mem::take(&mut *text)),
+        start: 0,
+        in_place: false,
+    })
 }
 
 impl Drop for Source<'_> {
@@ -78,7 +90,11 @@ fn check(text: &[u8], start: usize) -> Result<(), Fault> {
 fn mark_of(text: &[u8], at: usize) -> Mark {
     let before = &text[..at];
     let line = before.iter().filter(|octet| **octet == b'\n').count();
-    let column = before.iter().rev().take_while(|octet| **octet != b'\n').count();
+    let column = before
+        .iter()
+        .rev()
+        .take_while(|octet| **octet != b'\n')
+        .count();
     Mark {
         index: 0,
         line: i64::try_from(line).unwrap_or(0),

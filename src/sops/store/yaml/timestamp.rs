@@ -5,7 +5,10 @@
 /// RFC 3339 text with nanoseconds as needed and the offset as written, or none if `text` is no time.
 pub(super) fn canonical(text: &str) -> Option<String> {
     // Every form starts with four digits and a dash.
-    if text.len() < 8 || !text.as_bytes()[..4].iter().all(u8::is_ascii_digit) || text.as_bytes()[4] != b'-' {
+    if text.len() < 8
+        || !text.as_bytes()[..4].iter().all(u8::is_ascii_digit)
+        || text.as_bytes()[4] != b'-'
+    {
         return None;
     }
     let year: u16 = text[..4].parse().ok()?;
@@ -35,8 +38,13 @@ pub(super) fn canonical(text: &str) -> Option<String> {
         return None;
     }
     let fraction = fraction(&mut rest);
-    let zone = if zoned { zone(&mut rest)? } else { "Z".to_owned() };
-    rest.is_empty().then(|| format!("{date}T{hour:02}:{minute:02}:{second:02}{fraction}{zone}"))
+    let zone = if zoned {
+        zone(&mut rest)?
+    } else {
+        "Z".to_owned()
+    };
+    rest.is_empty()
+        .then(|| format!("{date}T{hour:02}:{minute:02}:{second:02}{fraction}{zone}"))
 }
 
 /// One or two digits.
@@ -49,14 +57,20 @@ fn number(rest: &mut &str) -> Option<u8> {
 
 /// `.123` or `,123`, cut at nanoseconds and printed without final zeros; empty if there is none.
 fn fraction(rest: &mut &str) -> String {
-    let Some(digits) = rest.strip_prefix(['.', ',']) else { return String::new() };
+    let Some(digits) = rest.strip_prefix(['.', ',']) else {
+        return String::new();
+    };
     let length = digits.bytes().take_while(u8::is_ascii_digit).count();
     if length == 0 {
         return String::new();
     }
     let nanos = digits[..length.min(9)].trim_end_matches('0');
     *rest = &digits[length..];
-    if nanos.is_empty() { String::new() } else { format!(".{nanos}") }
+    if nanos.is_empty() {
+        String::new()
+    } else {
+        format!(".{nanos}")
+    }
 }
 
 /// `Z` or `±hh:mm`; a zero offset is `Z`.
@@ -71,7 +85,10 @@ fn zone(rest: &mut &str) -> Option<String> {
     }
     let two = |at: usize| -> Option<u16> {
         let digits = octets.get(at..at + 2)?;
-        digits.iter().all(u8::is_ascii_digit).then(|| u16::from(digits[0] - b'0') * 10 + u16::from(digits[1] - b'0'))
+        digits
+            .iter()
+            .all(u8::is_ascii_digit)
+            .then(|| u16::from(digits[0] - b'0') * 10 + u16::from(digits[1] - b'0'))
     };
     let (hours, minutes) = (two(1)?, two(4)?);
     if hours > 24 || minutes > 60 {
@@ -80,12 +97,18 @@ fn zone(rest: &mut &str) -> Option<String> {
     let sign = char::from(octets[0]);
     *rest = &rest[6..];
     let total = hours * 60 + minutes;
-    Some(if total == 0 { "Z".to_owned() } else { format!("{sign}{:02}:{:02}", total / 60, total % 60) })
+    Some(if total == 0 {
+        "Z".to_owned()
+    } else {
+        format!("{sign}{:02}:{:02}", total / 60, total % 60)
+    })
 }
 
 fn days(year: u16, month: u8) -> u8 {
     match month {
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
+            29
+        }
         2 => 28,
         4 | 6 | 9 | 11 => 30,
         _ => 31,

@@ -16,11 +16,17 @@ pub(super) struct Analysis {
 /// Looks at every character once.
 pub(super) fn analyze(text: &[u8]) -> Analysis {
     if text.is_empty() {
-        return Analysis { multiline: false, plain: true, single_quoted: true, block: false };
+        return Analysis {
+            multiline: false,
+            plain: true,
+            single_quoted: true,
+            block: false,
+        };
     }
     let mut indicators = text.starts_with(b"---") || text.starts_with(b"...");
     let (mut breaks, mut special, mut tabs) = (false, false, false);
-    let (mut space_first, mut break_first, mut space_last, mut break_last) = (false, false, false, false);
+    let (mut space_first, mut break_first, mut space_last, mut break_last) =
+        (false, false, false, false);
     let (mut space_after_break, mut break_after_space) = (false, false);
     let (mut after_space, mut after_break, mut after_blank) = (false, false, true);
 
@@ -30,8 +36,8 @@ pub(super) fn analyze(text: &[u8]) -> Analysis {
         let before_blank = next >= text.len() || is_blank(text, next);
         indicators |= match text[i] {
             b'#' if i > 0 => after_blank,
-            b',' | b'[' | b']' | b'{' | b'}' | b'#' | b'&' | b'*' | b'!' | b'|' | b'>' | b'\'' | b'"' | b'%' | b'@'
-            | b'`' => i == 0,
+            b',' | b'[' | b']' | b'{' | b'}' | b'#' | b'&' | b'*' | b'!' | b'|' | b'>' | b'\''
+            | b'"' | b'%' | b'@' | b'`' => i == 0,
             b'?' | b'-' => i == 0 && before_blank,
             b':' => before_blank,
             _ => false,
@@ -63,7 +69,8 @@ pub(super) fn analyze(text: &[u8]) -> Analysis {
     let raw = !(space_after_break || break_after_space || tabs || special);
     Analysis {
         multiline: breaks,
-        plain: raw && !(space_first || break_first || space_last || break_last || breaks || indicators),
+        plain: raw
+            && !(space_first || break_first || space_last || break_last || breaks || indicators),
         single_quoted: raw,
         block: !(space_last || break_after_space || special),
     }

@@ -14,8 +14,14 @@ use scalar::Form;
 use writer::Writer;
 
 /// Prints documents one after another, `metadata` as the last entry of each.
-pub(super) fn documents(documents: &[Mapping], metadata: Option<&Entry>, indent: usize) -> SecretBytes {
-    let mut emitter = Emitter { writer: Writer::new(indent) };
+pub(super) fn documents(
+    documents: &[Mapping],
+    metadata: Option<&Entry>,
+    indent: usize,
+) -> SecretBytes {
+    let mut emitter = Emitter {
+        writer: Writer::new(indent),
+    };
     for (index, document) in documents.iter().enumerate() {
         if index > 0 {
             emitter.writer.document_separator();
@@ -27,7 +33,9 @@ pub(super) fn documents(documents: &[Mapping], metadata: Option<&Entry>, indent:
 
 /// Prints one value as a document of its own.
 pub(super) fn single(node: &Node, indent: usize) -> SecretBytes {
-    let mut emitter = Emitter { writer: Writer::new(indent) };
+    let mut emitter = Emitter {
+        writer: Writer::new(indent),
+    };
     emitter.root(&Value::of(node));
     emitter.writer.finish()
 }
@@ -103,7 +111,10 @@ struct Gathered<T> {
 
 impl<T> Gathered<T> {
     fn new() -> Self {
-        Self { entries: Vec::new(), rest: Buffer::default() }
+        Self {
+            entries: Vec::new(),
+            rest: Buffer::default(),
+        }
     }
 
     fn comment(&mut self, comment: &Comment) {
@@ -113,7 +124,11 @@ impl<T> Gathered<T> {
     fn entry(&mut self, entry: T) {
         let above = std::mem::take(&mut self.rest);
         // What stands before the first entry is the head of the collection.
-        let above = if self.entries.is_empty() { Buffer::default() } else { above };
+        let above = if self.entries.is_empty() {
+            Buffer::default()
+        } else {
+            above
+        };
         self.entries.push((above, entry));
     }
 }
@@ -162,7 +177,11 @@ impl Emitter {
         let count = gathered.entries.len();
         for (index, (above, node)) in gathered.entries.into_iter().enumerate() {
             let value = Value::of(node);
-            let foot = if index + 1 == count { std::mem::take(&mut gathered.rest) } else { Buffer::default() };
+            let foot = if index + 1 == count {
+                std::mem::take(&mut gathered.rest)
+            } else {
+                Buffer::default()
+            };
             self.writer.announce_head(stacked(above, &value.own_head()));
             self.writer.head_comment();
             self.writer.write_indent();
@@ -173,7 +192,13 @@ impl Emitter {
         self.writer.restore_indent(outer);
     }
 
-    fn mapping(&mut self, items: &[MappingItem], last: Option<&Entry>, in_list: bool, foot: Buffer) {
+    fn mapping(
+        &mut self,
+        items: &[MappingItem],
+        last: Option<&Entry>,
+        in_list: bool,
+        foot: Buffer,
+    ) {
         let mut gathered = Gathered::new();
         for item in items {
             match item {

@@ -49,7 +49,12 @@ impl<'t> Form<'t> {
 
     fn plain(text: Cow<'t, [u8]>) -> Self {
         let analysis = analyze(&text);
-        Self { text, tag: "", style: Style::Plain, analysis }
+        Self {
+            text,
+            tag: "",
+            style: Style::Plain,
+            analysis,
+        }
     }
 
     /// The form of a string.
@@ -60,7 +65,11 @@ impl<'t> Form<'t> {
         let analysis = analyze(text);
         let style = if text.contains(&b'\n') {
             // Sops prints null for a block text that starts with a tab: its indentation cannot be found.
-            if analysis.block && text[0] != b'\t' { Style::Literal } else { Style::DoubleQuoted }
+            if analysis.block && text[0] != b'\t' {
+                Style::Literal
+            } else {
+                Style::DoubleQuoted
+            }
         } else if resolve::plain(text) != Plain::Str || is_base_60(text) || is_old_bool(valid) {
             Style::DoubleQuoted
         } else if analysis.plain {
@@ -72,7 +81,12 @@ impl<'t> Form<'t> {
         };
         // A plain `<<` would be a merge key, so its reading is spelled out.
         let tag = if text == b"<<" { "!!merge" } else { "" };
-        Self { text: Cow::Borrowed(text), tag, style, analysis }
+        Self {
+            text: Cow::Borrowed(text),
+            tag,
+            style,
+            analysis,
+        }
     }
 
     /// Octets that are not UTF-8, as base64 in lines of 70.
@@ -88,7 +102,12 @@ impl<'t> Form<'t> {
         }
         let style = if many { Style::Literal } else { Style::Plain };
         let analysis = analyze(&text);
-        Self { text: Cow::Owned(text), tag: "!!binary", style, analysis }
+        Self {
+            text: Cow::Owned(text),
+            tag: "!!binary",
+            style,
+            analysis,
+        }
     }
 
     /// Whether it can stand as a key without a `?`.
@@ -111,16 +130,36 @@ fn float_text(float: f64) -> String {
 fn is_old_bool(text: &str) -> bool {
     matches!(
         text,
-        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF"
+        "y" | "Y"
+            | "yes"
+            | "Yes"
+            | "YES"
+            | "on"
+            | "On"
+            | "ON"
+            | "n"
+            | "N"
+            | "no"
+            | "No"
+            | "NO"
+            | "off"
+            | "Off"
+            | "OFF"
     )
 }
 
 /// `[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?`, a number to the base 60 in YAML 1.1.
 fn is_base_60(text: &[u8]) -> bool {
-    let text = text.strip_prefix(b"+").or_else(|| text.strip_prefix(b"-")).unwrap_or(text);
+    let text = text
+        .strip_prefix(b"+")
+        .or_else(|| text.strip_prefix(b"-"))
+        .unwrap_or(text);
     let mut parts = text.split(|octet| *octet == b':');
     let head = parts.next().unwrap_or_default();
-    let digits = |text: &[u8]| text.iter().all(|octet| octet.is_ascii_digit() || *octet == b'_');
+    let digits = |text: &[u8]| {
+        text.iter()
+            .all(|octet| octet.is_ascii_digit() || *octet == b'_')
+    };
     if !head.first().is_some_and(u8::is_ascii_digit) || !digits(head) {
         return false;
     }
@@ -171,7 +210,7 @@ impl Writer {
             Style::Plain => self.plain(text),
             Style::SingleQuoted => self.single_quoted(text),
             Style::DoubleQuoted => self.double_quoted(text),
-            Style::Literal | Style::Folded => self.literal(text),
+            Style::Literal | Style::Folded => self.literal(text, outer),
         }
         self.restore_indent(outer);
     }
@@ -225,7 +264,11 @@ impl Writer {
         let with_bom = text.starts_with(b"\xEF\xBB\xBF");
         let mut i = 0;
         while i < text.len() {
-            if with_bom || !is_printable(text, i) || is_break(text, i) || matches!(text[i], b'"' | b'\\') {
+            if with_bom
+                || !is_printable(text, i)
+                || is_break(text, i)
+                || matches!(text[i], b'"' | b'\\')
+            {
                 i += self.escape(text, i);
             } else {
                 i += self.write(text, i);
@@ -239,7 +282,9 @@ impl Writer {
     /// Writes the character at `i` as an escape; the octets it takes.
     fn escape(&mut self, text: &[u8], i: usize) -> usize {
         let octets = width(octet(text, i));
-        let character = std::str::from_utf8(&text[i..(i + octets).min(text.len())]).ok().and_then(|text| text.chars().next());
+        let character = std::str::from_utf8(&text[i..(i + octets).min(text.len())])
+            .ok()
+            .and_then(|text| text.chars().next());
         // The text is valid UTF-8: only then is it quoted.
         let value = character.map_or(0xFFFD, u32::from);
         let short = match value {
@@ -277,10 +322,12 @@ impl Writer {
         octets
     }
 
-    fn literal(&mut self, text: &[u8]) {
+    fn literal(&mut self, text: &[u8], outer: Option<usize>) {
         self.indicator(b"|", true, false, false);
         if matches!(octet(text, 0), b' ') || is_break(text, 0) {
-            let digit = [self.indent_digit()];
+            // Sops prints its indent setting here, which is wrong behind a dash and below it: it cannot read the text
+            // back then. The digit counts from the column of the keys or dashes around.
+            let digit = [self.indent_digit(outer)];
             self.indicator(&digit, false, false, false);
         }
         if let Some(chomp) = chomping(text) {
@@ -309,7 +356,9 @@ impl Writer {
 /// The sign in a literal's header: `-` without a final break, `+` with more than one or nothing else.
 fn chomping(text: &[u8]) -> Option<u8> {
     let last = |text: &[u8]| (0..text.len()).rev().find(|i| text[*i] & 0xC0 != 0x80);
-    let Some(end) = last(text) else { return Some(b'-') };
+    let Some(end) = last(text) else {
+        return Some(b'-');
+    };
     if !is_break(text, end) {
         return Some(b'-');
     }

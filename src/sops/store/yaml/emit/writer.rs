@@ -42,9 +42,10 @@ impl Writer {
         self.out.into_secret()
     }
 
-    /// The digit of a block scalar header.
-    pub(super) fn indent_digit(&self) -> u8 {
-        b'0' + u8::try_from(self.best_indent).unwrap_or(4)
+    /// How far the text of a block scalar stands inside what stands at `outer`.
+    pub(super) fn indent_digit(&self, outer: Option<usize>) -> u8 {
+        let inside = self.indent.unwrap_or(0).saturating_sub(outer.unwrap_or(0));
+        b'0' + u8::try_from(inside).unwrap_or(4)
     }
 
     pub(super) fn announce_head(&mut self, head: Buffer) {
@@ -111,7 +112,13 @@ impl Writer {
         self.foot_indent = None;
     }
 
-    pub(super) fn indicator(&mut self, text: &[u8], need_blank: bool, is_blank: bool, is_indention: bool) {
+    pub(super) fn indicator(
+        &mut self,
+        text: &[u8],
+        need_blank: bool,
+        is_blank: bool,
+        is_indention: bool,
+    ) {
         if need_blank && !self.whitespace {
             self.put(b' ');
         }
@@ -140,7 +147,11 @@ impl Writer {
     }
 
     fn deeper(&self, indent: usize, in_list: bool) -> usize {
-        if in_list { indent + 2 } else { self.best_indent * ((indent + self.best_indent) / self.best_indent) }
+        if in_list {
+            indent + 2
+        } else {
+            self.best_indent * ((indent + self.best_indent) / self.best_indent)
+        }
     }
 
     pub(super) fn restore_indent(&mut self, outer: Option<usize>) {

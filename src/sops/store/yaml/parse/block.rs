@@ -17,7 +17,10 @@ impl<'a> Parser<'a> {
                 let stem_lines = self.scanner.pending.head.len();
                 self.scanner.skip_token();
                 self.split_stem(stem_lines)?;
-                if matches!(self.scanner.peek()?.kind, TokenKind::BlockEntry | TokenKind::BlockEnd) {
+                if matches!(
+                    self.scanner.peek()?.kind,
+                    TokenKind::BlockEntry | TokenKind::BlockEnd
+                ) {
                     self.state = State::BlockSequenceEntry;
                     Ok(self.empty_scalar(end))
                 } else {
@@ -61,7 +64,10 @@ impl<'a> Parser<'a> {
         if stem_lines == 0 {
             return Ok(());
         }
-        if matches!(self.scanner.peek()?.kind, TokenKind::BlockSequenceStart | TokenKind::BlockMappingStart) {
+        if matches!(
+            self.scanner.peek()?.kind,
+            TokenKind::BlockSequenceStart | TokenKind::BlockMappingStart
+        ) {
             let head = &mut self.scanner.pending.head;
             let rest: Lines = head.split_off(stem_lines.min(head.len()));
             self.stem = std::mem::replace(head, rest);
@@ -79,7 +85,10 @@ impl<'a> Parser<'a> {
         match token.kind {
             TokenKind::Key => {
                 self.scanner.skip_token();
-                if matches!(self.scanner.peek()?.kind, TokenKind::Key | TokenKind::Value | TokenKind::BlockEnd) {
+                if matches!(
+                    self.scanner.peek()?.kind,
+                    TokenKind::Key | TokenKind::Value | TokenKind::BlockEnd
+                ) {
                     self.state = State::BlockMappingValue;
                     Ok(self.empty_scalar(end))
                 } else {
@@ -94,7 +103,10 @@ impl<'a> Parser<'a> {
                 self.scanner.skip_token();
                 Ok(event)
             }
-            _ => Err(Fault::at(start, "a mapping key is missing or not understood")),
+            _ => Err(Fault::at(
+                start,
+                "a mapping key is missing or not understood",
+            )),
         }
     }
 
@@ -106,7 +118,10 @@ impl<'a> Parser<'a> {
             return Ok(self.empty_scalar(start));
         }
         self.scanner.skip_token();
-        if matches!(self.scanner.peek()?.kind, TokenKind::Key | TokenKind::Value | TokenKind::BlockEnd) {
+        if matches!(
+            self.scanner.peek()?.kind,
+            TokenKind::Key | TokenKind::Value | TokenKind::BlockEnd
+        ) {
             self.state = State::BlockMappingKey;
             Ok(self.empty_scalar(end))
         } else {

@@ -55,7 +55,10 @@ impl<'a> Parser<'a> {
     pub(super) fn flow_sequence_entry_mapping_key(&mut self) -> Result<Event<'a>, Fault> {
         let token = self.scanner.peek()?;
         let end = token.end;
-        if matches!(token.kind, TokenKind::Value | TokenKind::FlowEntry | TokenKind::FlowSequenceEnd) {
+        if matches!(
+            token.kind,
+            TokenKind::Value | TokenKind::FlowEntry | TokenKind::FlowSequenceEnd
+        ) {
             // go-yaml drops this token, so what follows is read as the value, or refused.
             self.scanner.skip_token();
             self.state = State::FlowSequenceEntryMappingValue;
@@ -70,7 +73,10 @@ impl<'a> Parser<'a> {
         let start = token.start;
         if matches!(token.kind, TokenKind::Value) {
             self.scanner.skip_token();
-            if !matches!(self.scanner.peek()?.kind, TokenKind::FlowEntry | TokenKind::FlowSequenceEnd) {
+            if !matches!(
+                self.scanner.peek()?.kind,
+                TokenKind::FlowEntry | TokenKind::FlowSequenceEnd
+            ) {
                 self.states.push(State::FlowSequenceEntryMappingEnd);
                 return self.node(false, false);
             }
@@ -97,7 +103,10 @@ impl<'a> Parser<'a> {
                     self.scanner.skip_token();
                     let token = self.scanner.peek()?;
                     let start = token.start;
-                    if matches!(token.kind, TokenKind::Value | TokenKind::FlowEntry | TokenKind::FlowMappingEnd) {
+                    if matches!(
+                        token.kind,
+                        TokenKind::Value | TokenKind::FlowEntry | TokenKind::FlowMappingEnd
+                    ) {
                         self.state = State::FlowMappingValue;
                         return Ok(self.empty_scalar(start));
                     }
@@ -119,7 +128,10 @@ impl<'a> Parser<'a> {
         let start = token.start;
         if !empty && matches!(token.kind, TokenKind::Value) {
             self.scanner.skip_token();
-            if !matches!(self.scanner.peek()?.kind, TokenKind::FlowEntry | TokenKind::FlowMappingEnd) {
+            if !matches!(
+                self.scanner.peek()?.kind,
+                TokenKind::FlowEntry | TokenKind::FlowMappingEnd
+            ) {
                 self.states.push(State::FlowMappingKey);
                 return self.node(false, false);
             }

@@ -69,7 +69,13 @@ pub(super) struct Event<'a> {
 
 impl<'a> Event<'a> {
     fn bare(kind: EventKind<'a>, start: Mark) -> Self {
-        Self { kind, start, anchor: None, tag: None, comments: Pending::default() }
+        Self {
+            kind,
+            start,
+            anchor: None,
+            tag: None,
+            comments: Pending::default(),
+        }
     }
 }
 
@@ -84,7 +90,13 @@ pub(super) struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     pub(super) fn new(scanner: Scanner<'a>) -> Self {
-        Self { scanner, state: State::StreamStart, states: Vec::new(), tag_directives: Vec::new(), stem: Lines::new() }
+        Self {
+            scanner,
+            state: State::StreamStart,
+            states: Vec::new(),
+            tag_directives: Vec::new(),
+            stem: Lines::new(),
+        }
     }
 
     /// The next event; `StreamEnd` again and again at the end.
@@ -130,7 +142,11 @@ impl<'a> Parser<'a> {
     }
 
     fn empty_scalar(&self, mark: Mark) -> Event<'a> {
-        let scalar = ScalarEvent { text: Text::Source(&[]), style: Style::Plain, place: None };
+        let scalar = ScalarEvent {
+            text: Text::Source(&[]),
+            style: Style::Plain,
+            place: None,
+        };
         Event::bare(EventKind::Scalar(scalar), mark)
     }
 
@@ -148,9 +164,9 @@ impl<'a> Parser<'a> {
                 self.scanner.skip_token();
                 Ok(Event::bare(EventKind::StreamEnd, start))
             }
-            TokenKind::VersionDirective { .. } | TokenKind::TagDirective { .. } | TokenKind::DocumentStart => {
-                self.explicit_document_start(start)
-            }
+            TokenKind::VersionDirective { .. }
+            | TokenKind::TagDirective { .. }
+            | TokenKind::DocumentStart => self.explicit_document_start(start),
             _ if implicit => {
                 self.add_default_tag_directives();
                 self.states.push(State::DocumentEnd);
@@ -167,7 +183,10 @@ impl<'a> Parser<'a> {
         self.process_directives()?;
         let token = self.scanner.peek()?;
         if !matches!(token.kind, TokenKind::DocumentStart) {
-            return Err(Fault::at(token.start, "a document does not start with '---'"));
+            return Err(Fault::at(
+                token.start,
+                "a document does not start with '---'",
+            ));
         }
         self.states.push(State::DocumentEnd);
         self.state = State::DocumentContent;
@@ -218,12 +237,22 @@ impl<'a> Parser<'a> {
                     return Err(Fault::at(start, "a second %YAML directive"));
                 }
                 TokenKind::VersionDirective { major, minor } if (major, minor) != (1, 1) => {
-                    return Err(Fault::at(start, "a %YAML version other than 1.1, which sops does not read"));
+                    return Err(Fault::at(
+                        start,
+                        "a %YAML version other than 1.1, which sops does not read",
+                    ));
                 }
                 TokenKind::VersionDirective { .. } => versioned = true,
                 TokenKind::TagDirective { handle, prefix } => {
-                    if self.tag_directives.iter().any(|(known, _)| *known == handle) {
-                        return Err(Fault::at(start, "a second %TAG directive for the same handle"));
+                    if self
+                        .tag_directives
+                        .iter()
+                        .any(|(known, _)| *known == handle)
+                    {
+                        return Err(Fault::at(
+                            start,
+                            "a second %TAG directive for the same handle",
+                        ));
                     }
                     self.tag_directives.push((handle, prefix));
                 }
@@ -259,7 +288,11 @@ impl<'a> Parser<'a> {
             return Ok(event);
         }
         let (anchor, tag) = self.properties()?;
-        let mut event = Event { anchor, tag, ..Event::bare(EventKind::StreamEnd, start) };
+        let mut event = Event {
+            anchor,
+            tag,
+            ..Event::bare(EventKind::StreamEnd, start)
+        };
 
         let token = self.scanner.peek()?;
         let next = token.start;
@@ -270,7 +303,11 @@ impl<'a> Parser<'a> {
             }
             TokenKind::Scalar { text, style, place } => {
                 let text = std::mem::replace(text, Text::Source(&[]));
-                event.kind = EventKind::Scalar(ScalarEvent { text, style: *style, place: place.take() });
+                event.kind = EventKind::Scalar(ScalarEvent {
+                    text,
+                    style: *style,
+                    place: place.take(),
+                });
                 self.pop_state();
                 event.comments = self.take_comments();
                 self.scanner.skip_token();
@@ -297,7 +334,11 @@ impl<'a> Parser<'a> {
             }
             _ if event.anchor.is_some() || event.tag.is_some() => {
                 self.pop_state();
-                let scalar = ScalarEvent { text: Text::Source(&[]), style: Style::Plain, place: None };
+                let scalar = ScalarEvent {
+                    text: Text::Source(&[]),
+                    style: Style::Plain,
+                    place: None,
+                };
                 event.kind = EventKind::Scalar(scalar);
             }
             _ => return Err(Fault::at(next, "a value is missing or not understood")),
@@ -341,7 +382,11 @@ impl<'a> Parser<'a> {
 /// Splits the part before the last empty line off a document's first comment: it belongs to the document.
 fn split_document_head(head: &mut Lines) -> Lines {
     // An empty line at the very start does not split.
-    let Some(empty) = head.iter().rposition(Option::is_none).filter(|index| *index > 0) else {
+    let Some(empty) = head
+        .iter()
+        .rposition(Option::is_none)
+        .filter(|index| *index > 0)
+    else {
         return Lines::new();
     };
     let rest = head.split_off(empty + 1);

@@ -12,7 +12,9 @@ impl Scanner<'_> {
         let scan_mark = self.mark;
         loop {
             // Tabs may separate, not indent.
-            while self.at(0) == b' ' || ((self.flow_level > 0 || !self.simple_key_allowed) && self.at(0) == b'\t') {
+            while self.at(0) == b' '
+                || ((self.flow_level > 0 || !self.simple_key_allowed) && self.at(0) == b'\t')
+            {
                 self.skip();
             }
             self.raise_dash_comment();
@@ -31,9 +33,11 @@ impl Scanner<'_> {
 
     /// Turns the comment behind a list's first dash, with the item on the lines below, into that item's head.
     fn raise_dash_comment(&mut self) {
-        let [.., before, last] = self.tokens.as_slice() else { return };
-        let after_first_dash =
-            matches!(before.kind, TokenKind::BlockSequenceStart) && matches!(last.kind, TokenKind::BlockEntry);
+        let [.., before, last] = self.tokens.as_slice() else {
+            return;
+        };
+        let after_first_dash = matches!(before.kind, TokenKind::BlockSequenceStart)
+            && matches!(last.kind, TokenKind::BlockEntry);
         if !after_first_dash || is_break(self.source, self.pos) {
             return;
         }
@@ -64,7 +68,12 @@ impl Scanner<'_> {
         }
         let start = self.mark;
         let place = self.skip_comment_text();
-        self.comments.push(CommentRun { token, start, line: vec![Some(place)], ..CommentRun::default() });
+        self.comments.push(CommentRun {
+            token,
+            start,
+            line: vec![Some(place)],
+            ..CommentRun::default()
+        });
     }
 
     /// Steps to the end of the line; the octets passed.
@@ -113,13 +122,19 @@ impl Scanner<'_> {
                 peek += 1;
                 continue;
             }
-            let here = Mark { index: self.mark.index + peek as i64, line, column, octet: self.pos + peek };
+            let here = Mark {
+                index: self.mark.index + peek as i64,
+                line,
+                column,
+                octet: self.pos + peek,
+            };
             let octet = self.at(peek);
             let close_flow = self.flow_level > 0 && matches!(octet, b']' | b'}');
             if close_flow || is_break_or_end(self.source, self.pos + peek) {
                 if close_flow || !recent_empty {
                     let dedented = start_mark.column - 1 < next_indent;
-                    let is_foot = first_empty && (start_mark.line == foot_line && !after_value_indicator || dedented);
+                    let is_foot = first_empty
+                        && (start_mark.line == foot_line && !after_value_indicator || dedented);
                     if close_flow || is_foot {
                         // The first blank line ends the foot of what stands before; so does the end of a flow scope.
                         if !text.is_empty() {
@@ -145,7 +160,9 @@ impl Scanner<'_> {
                 continue;
             }
 
-            if !text.is_empty() && (close_flow || column - 1 < next_indent && column != start_mark.column) {
+            if !text.is_empty()
+                && (close_flow || column - 1 < next_indent && column != start_mark.column)
+            {
                 // At another indentation it is the foot of the data before, not the head of what comes.
                 self.push_foot(scan_mark, token_mark, start_mark, here, &mut text);
                 scan_mark = here;
@@ -186,7 +203,12 @@ impl Scanner<'_> {
                 scan: scan_mark,
                 token: start_mark,
                 start: start_mark,
-                end: Mark { index: self.mark.index + peek as i64 - 1, line, column, octet: self.pos },
+                end: Mark {
+                    index: self.mark.index + peek as i64 - 1,
+                    line,
+                    column,
+                    octet: self.pos,
+                },
                 head: text,
                 ..CommentRun::default()
             });
@@ -195,6 +217,13 @@ impl Scanner<'_> {
 
     fn push_foot(&mut self, scan: Mark, token: Mark, start: Mark, end: Mark, text: &mut Lines) {
         let foot = std::mem::take(text);
-        self.comments.push(CommentRun { scan, token, start, end, foot, ..CommentRun::default() });
+        self.comments.push(CommentRun {
+            scan,
+            token,
+            start,
+            end,
+            foot,
+            ..CommentRun::default()
+        });
     }
 }

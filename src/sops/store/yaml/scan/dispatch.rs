@@ -26,14 +26,18 @@ impl<'a> Scanner<'a> {
 
         let mut comment_mark = self.mark;
         if let Some(last) = self.tokens.last()
-            && (self.flow_level == 0 && self.at(0) == b':' || self.flow_level > 0 && self.at(0) == b',')
+            && (self.flow_level == 0 && self.at(0) == b':'
+                || self.flow_level > 0 && self.at(0) == b',')
         {
             // A comment that follows belongs to the token before the indicator.
             comment_mark = last.start;
         }
         self.fetch_content()?;
         // A dash alone has no line comment: it becomes the head of what follows.
-        if !matches!(self.tokens.last().map(|token| &token.kind), Some(TokenKind::BlockEntry)) {
+        if !matches!(
+            self.tokens.last().map(|token| &token.kind),
+            Some(TokenKind::BlockEntry)
+        ) {
             self.scan_line_comment(comment_mark);
         }
         Ok(())
@@ -106,7 +110,9 @@ impl<'a> Scanner<'a> {
     }
 
     pub(super) fn simple_key_is_valid(&mut self, index: usize) -> Result<bool, Fault> {
-        let Some(key) = self.simple_keys.get_mut(index) else { return Ok(false) };
+        let Some(key) = self.simple_keys.get_mut(index) else {
+            return Ok(false);
+        };
         if !key.possible {
             return Ok(false);
         }
@@ -126,8 +132,12 @@ impl<'a> Scanner<'a> {
         }
         let required = self.flow_level == 0 && self.indent == self.mark.column;
         self.remove_simple_key()?;
-        let key =
-            SimpleKey { possible: true, required, token_number: self.next_token_number(), mark: self.mark };
+        let key = SimpleKey {
+            possible: true,
+            required,
+            token_number: self.next_token_number(),
+            mark: self.mark,
+        };
         let index = self.simple_keys.len() - 1;
         self.simple_keys[index] = key;
         self.simple_keys_by_token.insert(key.token_number, index);
@@ -139,7 +149,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn remove_simple_key(&mut self) -> Result<(), Fault> {
-        let Some(key) = self.simple_keys.last_mut() else { return Ok(()) };
+        let Some(key) = self.simple_keys.last_mut() else {
+            return Ok(());
+        };
         if key.possible {
             if key.required {
                 return Err(Fault::at(key.mark, "could not find the ':' of a key"));
@@ -151,7 +163,13 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn roll_indent(&mut self, column: i64, number: Option<usize>, kind: TokenKind<'a>, mark: Mark) -> Result<(), Fault> {
+    fn roll_indent(
+        &mut self,
+        column: i64,
+        number: Option<usize>,
+        kind: TokenKind<'a>,
+        mark: Mark,
+    ) -> Result<(), Fault> {
         if self.flow_level > 0 || self.indent >= column {
             return Ok(());
         }
@@ -215,7 +233,11 @@ impl<'a> Scanner<'a> {
         self.unroll_indent(-1, self.mark);
         self.remove_simple_key()?;
         self.simple_key_allowed = false;
-        let kind = if self.at(0) == b'-' { TokenKind::DocumentStart } else { TokenKind::DocumentEnd };
+        let kind = if self.at(0) == b'-' {
+            TokenKind::DocumentStart
+        } else {
+            TokenKind::DocumentEnd
+        };
         let start = self.mark;
         self.skip();
         self.skip();
@@ -261,7 +283,12 @@ impl<'a> Scanner<'a> {
             if !self.simple_key_allowed {
                 return Err(self.fault(self.mark, "a list item is not allowed here"));
             }
-            self.roll_indent(self.mark.column, None, TokenKind::BlockSequenceStart, self.mark)?;
+            self.roll_indent(
+                self.mark.column,
+                None,
+                TokenKind::BlockSequenceStart,
+                self.mark,
+            )?;
         }
         self.remove_simple_key()?;
         self.simple_key_allowed = true;
@@ -274,7 +301,12 @@ impl<'a> Scanner<'a> {
             if !self.simple_key_allowed {
                 return Err(self.fault(self.mark, "a mapping key is not allowed here"));
             }
-            self.roll_indent(self.mark.column, None, TokenKind::BlockMappingStart, self.mark)?;
+            self.roll_indent(
+                self.mark.column,
+                None,
+                TokenKind::BlockMappingStart,
+                self.mark,
+            )?;
         }
         self.remove_simple_key()?;
         self.simple_key_allowed = self.flow_level == 0;
@@ -287,7 +319,12 @@ impl<'a> Scanner<'a> {
         if self.simple_key_is_valid(index)? {
             let key = self.simple_keys[index];
             self.insert(key.token_number, TokenKind::Key, key.mark);
-            self.roll_indent(key.mark.column, Some(key.token_number), TokenKind::BlockMappingStart, key.mark)?;
+            self.roll_indent(
+                key.mark.column,
+                Some(key.token_number),
+                TokenKind::BlockMappingStart,
+                key.mark,
+            )?;
             self.simple_keys[index].possible = false;
             self.simple_keys_by_token.remove(&key.token_number);
             self.simple_key_allowed = false;
@@ -296,7 +333,12 @@ impl<'a> Scanner<'a> {
                 if !self.simple_key_allowed {
                     return Err(self.fault(self.mark, "a mapping value is not allowed here"));
                 }
-                self.roll_indent(self.mark.column, None, TokenKind::BlockMappingStart, self.mark)?;
+                self.roll_indent(
+                    self.mark.column,
+                    None,
+                    TokenKind::BlockMappingStart,
+                    self.mark,
+                )?;
             }
             self.simple_key_allowed = self.flow_level == 0;
         }

@@ -13,8 +13,8 @@ use std::collections::HashMap;
 
 use super::chars::{is_blank, is_break, octet, width};
 use super::fault::Fault;
-pub(super) use token::{Lines, Mark, RawTag, Style, Token, TokenKind, append};
 use token::CommentRun;
+pub(super) use token::{Lines, Mark, RawTag, Style, Token, TokenKind, append};
 
 /// Deepest nesting of collections; go-yaml allows 10,000, which nobody writes and a call stack does not bear.
 pub(super) const MAX_DEPTH: usize = 256;
@@ -63,13 +63,21 @@ impl<'a> Scanner<'a> {
         Self {
             source,
             pos: start,
-            mark: Mark { octet: start, ..Mark::default() },
+            mark: Mark {
+                octet: start,
+                ..Mark::default()
+            },
             newlines: 0,
             flow_level: 0,
             indent: -1,
             indents: Vec::new(),
             simple_key_allowed: true,
-            simple_keys: vec![SimpleKey { possible: false, required: false, token_number: 0, mark: Mark::default() }],
+            simple_keys: vec![SimpleKey {
+                possible: false,
+                required: false,
+                token_number: 0,
+                mark: Mark::default(),
+            }],
             simple_keys_by_token: HashMap::new(),
             stream_started: false,
             tokens: Vec::new(),
@@ -195,9 +203,15 @@ impl<'a> Scanner<'a> {
 
     /// Inserts a token before the one with `number`, counted from the start of the stream.
     fn insert(&mut self, number: usize, kind: TokenKind<'a>, mark: Mark) {
-        let token = Token { kind, start: mark, end: mark };
+        let token = Token {
+            kind,
+            start: mark,
+            end: mark,
+        };
         match number.checked_sub(self.consumed) {
-            Some(offset) if self.head + offset <= self.tokens.len() => self.tokens.insert(self.head + offset, token),
+            Some(offset) if self.head + offset <= self.tokens.len() => {
+                self.tokens.insert(self.head + offset, token)
+            }
             _ => self.tokens.push(token),
         }
     }

@@ -9,11 +9,21 @@ impl Scanner<'_> {
         self.skip();
         let name = self.take_word();
         let ended = is_blank_or_end(self.source, self.pos)
-            || matches!(self.at(0), b'?' | b':' | b',' | b']' | b'}' | b'%' | b'@' | b'`');
+            || matches!(
+                self.at(0),
+                b'?' | b':' | b',' | b']' | b'}' | b'%' | b'@' | b'`'
+            );
         if name.is_empty() || !ended {
-            return Err(self.fault(start, "an anchor or alias has a character that does not belong"));
+            return Err(self.fault(
+                start,
+                "an anchor or alias has a character that does not belong",
+            ));
         }
-        let kind = if alias { TokenKind::Alias(name) } else { TokenKind::Anchor(name) };
+        let kind = if alias {
+            TokenKind::Alias(name)
+        } else {
+            TokenKind::Anchor(name)
+        };
         self.push(kind, start, self.mark);
         Ok(())
     }
@@ -36,17 +46,29 @@ impl Scanner<'_> {
                 return Err(self.fault(start, "a tag lacks its '>'"));
             }
             self.skip();
-            RawTag { handle: Vec::new(), suffix }
+            RawTag {
+                handle: Vec::new(),
+                suffix,
+            }
         } else {
             let handle = self.scan_tag_handle(false, start)?;
             if handle.len() > 1 && handle.ends_with(b"!") {
-                RawTag { suffix: self.scan_tag_uri(None, start)?, handle }
+                RawTag {
+                    suffix: self.scan_tag_uri(None, start)?,
+                    handle,
+                }
             } else {
                 let suffix = self.scan_tag_uri(Some(&handle), start)?;
                 if suffix.is_empty() {
-                    RawTag { handle: Vec::new(), suffix: handle }
+                    RawTag {
+                        handle: Vec::new(),
+                        suffix: handle,
+                    }
                 } else {
-                    RawTag { handle: b"!".to_vec(), suffix }
+                    RawTag {
+                        handle: b"!".to_vec(),
+                        suffix,
+                    }
                 }
             }
         };
@@ -88,14 +110,20 @@ impl Scanner<'_> {
             }
             found = true;
         }
-        if found { Ok(uri) } else { Err(self.fault(start, "a tag has no name")) }
+        if found {
+            Ok(uri)
+        } else {
+            Err(self.fault(start, "a tag has no name"))
+        }
     }
 
     /// Decodes the `%xx` octets of one character.
     fn scan_uri_escape(&mut self, start: Mark, uri: &mut Vec<u8>) -> Result<(), Fault> {
         let mut left = None;
         loop {
-            let digits = (self.at(0) == b'%').then(|| Some((hex(self.at(1))?, hex(self.at(2))?))).flatten();
+            let digits = (self.at(0) == b'%')
+                .then(|| Some((hex(self.at(1))?, hex(self.at(2))?)))
+                .flatten();
             let Some((high, low)) = digits else {
                 return Err(self.fault(start, "a tag has a broken '%' escape"));
             };
@@ -136,7 +164,10 @@ impl Scanner<'_> {
                     return Err(self.fault(start, "a %YAML directive lacks its '.'"));
                 }
                 self.skip();
-                TokenKind::VersionDirective { major, minor: self.scan_version_number(start)? }
+                TokenKind::VersionDirective {
+                    major,
+                    minor: self.scan_version_number(start)?,
+                }
             }
             b"TAG" => {
                 self.skip_blanks();
@@ -147,7 +178,10 @@ impl Scanner<'_> {
                 self.skip_blanks();
                 let prefix = self.scan_tag_uri(None, start)?;
                 if !is_blank_or_end(self.source, self.pos) {
-                    return Err(self.fault(start, "a %TAG directive has a character that does not belong"));
+                    return Err(self.fault(
+                        start,
+                        "a %TAG directive has a character that does not belong",
+                    ));
                 }
                 TokenKind::TagDirective { handle, prefix }
             }
@@ -192,5 +226,7 @@ impl Scanner<'_> {
 
 /// Value of a hexadecimal digit.
 pub(super) fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }

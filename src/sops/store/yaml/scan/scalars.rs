@@ -21,7 +21,11 @@ impl Gap {
     fn fold_into(&mut self, text: &mut TextBuilder<'_>) {
         if self.broken {
             if self.leading_break == b"\n" {
-                text.push(if self.trailing_breaks.is_empty() { b" " } else { &self.trailing_breaks });
+                text.push(if self.trailing_breaks.is_empty() {
+                    b" "
+                } else {
+                    &self.trailing_breaks
+                });
             } else {
                 text.push(&self.leading_break);
                 text.push(&self.trailing_breaks);
@@ -38,7 +42,10 @@ impl Scanner<'_> {
     fn scan_gap(&mut self, gap: &mut Gap, indent: Option<i64>, start: Mark) -> Result<(), Fault> {
         loop {
             if is_blank(self.source, self.pos) {
-                if gap.broken && indent.is_some_and(|indent| self.mark.column < indent) && self.at(0) == b'\t' {
+                if gap.broken
+                    && indent.is_some_and(|indent| self.mark.column < indent)
+                    && self.at(0) == b'\t'
+                {
                     return Err(self.fault(start, "a tab stands where indentation should"));
                 }
                 if !gap.broken {
@@ -101,7 +108,15 @@ impl Scanner<'_> {
             }
         }
         let place = Some(start.octet..end.octet);
-        self.push(TokenKind::Scalar { text: text.finish(), style: Style::Plain, place }, start, end);
+        self.push(
+            TokenKind::Scalar {
+                text: text.finish(),
+                style: Style::Plain,
+                place,
+            },
+            start,
+            end,
+        );
         if gap.broken {
             self.simple_key_allowed = true;
         }
@@ -158,9 +173,21 @@ impl Scanner<'_> {
             gap.fold_into(&mut text);
         }
         self.skip();
-        let style = if single { Style::SingleQuoted } else { Style::DoubleQuoted };
+        let style = if single {
+            Style::SingleQuoted
+        } else {
+            Style::DoubleQuoted
+        };
         let place = Some(start.octet..self.pos);
-        self.push(TokenKind::Scalar { text: text.finish(), style, place }, start, self.mark);
+        self.push(
+            TokenKind::Scalar {
+                text: text.finish(),
+                style,
+                place,
+            },
+            start,
+            self.mark,
+        );
         Ok(())
     }
 
@@ -196,7 +223,9 @@ impl Scanner<'_> {
             let mut value = 0_u32;
             for _ in 0..digits {
                 let Some(digit) = hex(self.at(0)) else {
-                    return Err(self.fault(start, "a quoted text has an escape with a digit missing"));
+                    return Err(
+                        self.fault(start, "a quoted text has an escape with a digit missing")
+                    );
                 };
                 value = value << 4 | u32::from(digit);
                 self.skip();
@@ -225,7 +254,11 @@ impl Scanner<'_> {
         }
         self.skip_line();
 
-        let mut indent = if increment > 0 { self.indent.max(0) + increment } else { 0 };
+        let mut indent = if increment > 0 {
+            self.indent.max(0) + increment
+        } else {
+            0
+        };
         let mut text = TextBuilder::new(self.source);
         let mut leading_break = Vec::new();
         let mut trailing_breaks = Vec::new();
@@ -259,10 +292,22 @@ impl Scanner<'_> {
         if keep == Some(true) {
             text.push(&trailing_breaks);
         }
-        let style = if literal { Style::Literal } else { Style::Folded };
+        let style = if literal {
+            Style::Literal
+        } else {
+            Style::Folded
+        };
         // With a comment in it the place could not be replaced without losing the comment.
         let place = (!commented).then_some(place);
-        self.push(TokenKind::Scalar { text: text.finish(), style, place }, start, end);
+        self.push(
+            TokenKind::Scalar {
+                text: text.finish(),
+                style,
+                place,
+            },
+            start,
+            end,
+        );
         Ok(())
     }
 
@@ -273,7 +318,9 @@ impl Scanner<'_> {
         for _ in 0..2 {
             match self.at(0) {
                 sign @ (b'+' | b'-') if keep.is_none() => keep = Some(sign == b'+'),
-                b'0' if increment == 0 => return Err(self.fault(start, "a block text has indentation 0")),
+                b'0' if increment == 0 => {
+                    return Err(self.fault(start, "a block text has indentation 0"));
+                }
                 digit @ b'1'..=b'9' if increment == 0 => increment = i64::from(digit - b'0'),
                 _ => break,
             }
@@ -283,7 +330,12 @@ impl Scanner<'_> {
     }
 
     /// Steps over indentation and blank lines; finds the indentation if it is 0. The end of the last line passed.
-    fn scan_block_breaks(&mut self, indent: &mut i64, breaks: &mut Vec<u8>, start: Mark) -> Result<Mark, Fault> {
+    fn scan_block_breaks(
+        &mut self,
+        indent: &mut i64,
+        breaks: &mut Vec<u8>,
+        start: Mark,
+    ) -> Result<Mark, Fault> {
         let mut end = self.mark;
         let mut deepest = 0;
         loop {

@@ -33,8 +33,14 @@ pub(in super::super) struct RawTag {
 pub(in super::super) enum TokenKind<'a> {
     StreamStart,
     StreamEnd,
-    VersionDirective { major: u8, minor: u8 },
-    TagDirective { handle: Vec<u8>, prefix: Vec<u8> },
+    VersionDirective {
+        major: u8,
+        minor: u8,
+    },
+    TagDirective {
+        handle: Vec<u8>,
+        prefix: Vec<u8>,
+    },
     DocumentStart,
     DocumentEnd,
     BlockSequenceStart,
@@ -51,7 +57,11 @@ pub(in super::super) enum TokenKind<'a> {
     Alias(Vec<u8>),
     Anchor(Vec<u8>),
     Tag(RawTag),
-    Scalar { text: Text<'a>, style: Style, place: Option<Range<usize>> },
+    Scalar {
+        text: Text<'a>,
+        style: Style,
+        place: Option<Range<usize>>,
+    },
     /// Its content has been taken by the parser.
     Spent,
 }
