@@ -4,6 +4,10 @@
 
 pub mod context;
 pub mod demo;
+pub mod decrypt;
+pub mod document_flags;
+pub mod documents;
+pub mod encrypt;
 pub mod error;
 pub mod init;
 mod narrator;
@@ -11,12 +15,14 @@ pub mod plan;
 mod planning;
 mod project;
 pub mod recovery;
+pub mod renew;
 pub mod resume;
 mod run_outcome;
 pub mod split;
 pub mod status;
 pub mod ui;
 pub mod undo;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,6 +63,10 @@ enum Command {
     Undo(undo::Args),
     Recovery(recovery::RecoveryArgs),
     Demo(demo::Args),
+    Encrypt(encrypt::EncryptArgs),
+    Decrypt(decrypt::DecryptArgs),
+    Verify(verify::VerifyArgs),
+    Renew(renew::RenewArgs),
 }
 
 /// Parses the command line, runs the command, prints a failure, gives the exit code.
@@ -96,5 +106,9 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Undo(args) => undo::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
         Command::Recovery(args) => recovery::run(&args, context),
+        Command::Encrypt(args) => encrypt::run(&args, context),
+        Command::Decrypt(args) => decrypt::run(&args, context),
+        Command::Verify(args) => verify::run(&args, context),
+        Command::Renew(args) => renew::run(&args, context),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::keys::{DataKey, IdentitySet, Recipient};
+use crate::keys::{DataKey, IdentitySet, LabelledWrap, Recipient};
 use crate::sops::cipher::LeafCipher;
 use crate::sops::ciphertext::Token;
 use crate::sops::key_group::{self, KeyGroupError};
@@ -43,7 +43,7 @@ pub enum DocumentError {
     #[error(transparent)]
     KeyGroup(#[from] KeyGroupError),
     /// A leaf does not open.
-    #[error("a value does not open")]
+    #[error(transparent)]
     Leaf(#[from] LeafError),
     /// The file carries no MAC.
     #[error("the file carries no MAC, so its values cannot be trusted")]
@@ -129,6 +129,11 @@ impl Document {
         &self.source
     }
 
+    /// Gives the file's bytes back.
+    pub fn into_source(self) -> Vec<u8> {
+        self.source
+    }
+
     /// The age recipients of all groups that are of a kind we know, in file order.
     pub fn recipients(&self) -> Vec<&Recipient> {
         self.metadata.recipients()
@@ -172,6 +177,11 @@ impl Document {
     /// Everything the metadata say.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// The wraps of each key group, for those who open many documents at once.
+    pub fn wraps(&self) -> Vec<Vec<LabelledWrap<'_>>> {
+        self.metadata.groups.iter().map(key_group::wraps).collect()
     }
 
     /// Recovers the data key with the identities at hand.

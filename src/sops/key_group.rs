@@ -161,6 +161,14 @@ fn threshold_of(threshold: Option<u64>, groups: usize) -> Result<Threshold, KeyG
     Threshold::new(needed, groups).ok_or(KeyGroupError::Threshold { needed, groups })
 }
 
+/// The wraps of a group, labelled by what is known of their recipients.
+pub fn wraps(group: &KeyGroup) -> Vec<LabelledWrap<'_>> {
+    let entries = group.age.iter();
+    entries
+        .map(|e| (e.recipient.as_ref(), e.enc.as_str()))
+        .collect()
+}
+
 /// Opens one group by the cheapest of its entries that opens, whatever they are labelled: an entry may be mislabelled,
 /// and a plugin identity does not know its recipient.
 fn open_group(
@@ -168,12 +176,7 @@ fn open_group(
     identities: &IdentitySet,
     cause: &mut Option<UnwrapError>,
 ) -> Option<SecretBytes> {
-    let wraps: Vec<LabelledWrap<'_>> = group
-        .age
-        .iter()
-        .map(|entry| (entry.recipient.as_ref(), entry.enc.as_str()))
-        .collect();
-    match identities.unwrap_any(&wraps) {
+    match identities.unwrap_any(&wraps(group)) {
         Ok(opened) => opened,
         Err(error) => {
             cause.get_or_insert(error);

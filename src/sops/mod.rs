@@ -6,6 +6,7 @@ pub mod cipher;
 pub mod ciphertext;
 pub mod document;
 pub mod encrypt;
+pub mod extract;
 pub mod flatten;
 pub mod key_group;
 pub mod leaf;

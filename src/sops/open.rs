@@ -16,14 +16,13 @@ use crate::sops::tree::{
 
 /// A leaf that did not open.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{}", place(.key, *.line))]
+#[error("{}: {reason}", place(.key, *.line))]
 pub struct LeafError {
     /// The keys on its path, joined by dots.
     pub key: String,
     /// Its line, from 1, if it stands in a file.
     pub line: Option<usize>,
     /// What is wrong with it.
-    #[source]
     pub reason: LeafFault,
 }
 
@@ -39,16 +38,28 @@ fn place(key: &str, line: Option<usize>) -> String {
 pub enum LeafFault {
     /// It is no token, or a damaged one.
     #[error("the value {0}")]
-    Token(#[from] TokenError),
+    Token(TokenError),
     /// It does not decrypt.
     #[error("the value {0}")]
-    Cipher(#[from] CipherError),
+    Cipher(CipherError),
     /// What it decrypts to does not fit its type.
     #[error("the value does not fit the type that its token names")]
     Type,
     /// A comment's token is of another type.
     #[error("the comment's token is not that of a comment")]
     NotAComment,
+}
+
+impl From<TokenError> for LeafFault {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
+}
+
+impl From<CipherError> for LeafFault {
+    fn from(error: CipherError) -> Self {
+        Self::Cipher(error)
+    }
 }
 
 /// Something odd that does not keep a document from being read.
