@@ -196,3 +196,6 @@ fn store_error(fault: Fault) -> StoreError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;
