@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
-use crate::repo::atomic_write;
+use crate::repo::atomic_write::{self, Mode};
 
 /// The lock of a run, held until dropped. The kernel releases it however the process ends.
 ///
@@ -71,6 +71,16 @@ impl RunLock {
             atomic_write::create_folder(folder, mode).map_err(|source| LockError::Folder {
                 path: path.clone(),
                 source,
+            })?;
+        }
+        // Git never sees the journal, not even before the run's commit says so in the repository's own .gitignore.
+        let ignore = folder.join(".gitignore");
+        if !ignore.exists() {
+            atomic_write::replace(&ignore, b"*\n", Mode::Exact(0o600)).map_err(|source| {
+                LockError::Folder {
+                    path: path.clone(),
+                    source,
+                }
             })?;
         }
         let mut file = File::options()
