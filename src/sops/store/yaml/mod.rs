@@ -2,7 +2,7 @@
 //!
 //! Which comment becomes which item of the tree decides under which path it is encrypted, and go-yaml decides that in
 //! the state of its scanner. So scanner, parser and emitter here are ports of go-yaml's, with octet positions added:
-//! [`scan`] → [`parse`](mod@self) → [`compose`] → [`convert`]; [`emit`](mod@emit) for the way back.
+//! `scan`, `parse`, `compose` and `convert` lead to the tree, `emit` leads back.
 //!
 //! Places: a leaf's is that of its scalar without tag or anchor; quotes belong to it, and of a block scalar the header
 //! and everything up to its last line of text, without that line's break. A value that is not written, a tagged one,

@@ -168,7 +168,7 @@ fn number_or_time(text: &str, times: bool) -> Plain {
     }
     let cleaned;
     let digits = if text.contains('_') {
-        cleaned = text.replace('_', "");
+        cleaned = zeroize::Zeroizing::new(text.replace('_', ""));
         cleaned.as_str()
     } else {
         text

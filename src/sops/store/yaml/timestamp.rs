@@ -2,6 +2,8 @@
 //!
 //! Source: go-yaml v3 `resolve.go` (`allowedTimestampFormats`), Go `time/format.go`.
 
+use zeroize::Zeroizing;
+
 /// RFC 3339 text with nanoseconds as needed and the offset as written, or none if `text` is no time.
 pub(super) fn canonical(text: &str) -> Option<String> {
     // Every form starts with four digits and a dash.
@@ -19,9 +21,9 @@ pub(super) fn canonical(text: &str) -> Option<String> {
     if !(1..=12).contains(&month) || day < 1 || day > days(year, month) {
         return None;
     }
-    let date = format!("{year:04}-{month:02}-{day:02}");
+    let date = Zeroizing::new(format!("{year:04}-{month:02}-{day:02}"));
     if rest.is_empty() {
-        return Some(format!("{date}T00:00:00Z"));
+        return Some(format!("{}T00:00:00Z", *date));
     }
     let zoned = rest.starts_with(['T', 't']);
     if zoned {
@@ -43,8 +45,12 @@ pub(super) fn canonical(text: &str) -> Option<String> {
     } else {
         "Z".to_owned()
     };
-    rest.is_empty()
-        .then(|| format!("{date}T{hour:02}:{minute:02}:{second:02}{fraction}{zone}"))
+    rest.is_empty().then(|| {
+        format!(
+            "{}T{hour:02}:{minute:02}:{second:02}{fraction}{zone}",
+            *date
+        )
+    })
 }
 
 /// One or two digits.

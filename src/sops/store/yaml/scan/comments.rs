@@ -80,7 +80,7 @@ impl Scanner<'_> {
     fn skip_comment_text(&mut self) -> std::ops::Range<usize> {
         let start = self.pos;
         while !is_break_or_end(self.source, self.pos) {
-            self.skip();
+            self.skip_run();
         }
         start..self.pos
     }

@@ -166,6 +166,24 @@ impl<'a> Scanner<'a> {
         self.mark.octet = self.pos;
     }
 
+    /// Steps over one character and the letters, digits and the like behind it, which end no scalar or comment.
+    fn skip_run(&mut self) {
+        self.skip();
+        let rest = self.source.get(self.pos..).unwrap_or_default();
+        let run = rest.iter().take_while(|octet| {
+            octet.is_ascii_alphanumeric()
+                || matches!(octet, b'/' | b'+' | b'=' | b'_' | b'.' | b'-')
+        });
+        let run = run.count();
+        if run > 0 {
+            self.newlines = 0;
+            self.mark.index += run as i64;
+            self.mark.column += run as i64;
+            self.pos += run;
+            self.mark.octet = self.pos;
+        }
+    }
+
     /// Steps over a line break, if there is one.
     fn skip_line(&mut self) {
         let octets = match self.at(0) {

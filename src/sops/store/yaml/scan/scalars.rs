@@ -93,7 +93,7 @@ impl Scanner<'_> {
                     gap.fold_into(&mut text);
                     run = self.pos;
                 }
-                self.skip();
+                self.skip_run();
                 end = self.mark;
             }
             if run < self.pos {
@@ -159,7 +159,7 @@ impl Scanner<'_> {
                     self.scan_escape(&mut text, start)?;
                     run = self.pos;
                 } else {
-                    self.skip();
+                    self.skip_run();
                 }
             }
             if run < self.pos {
@@ -279,7 +279,7 @@ impl Scanner<'_> {
             leading_blank = blank;
             let line = self.pos;
             while !is_break_or_end(self.source, self.pos) {
-                self.skip();
+                self.skip_run();
             }
             text.push_source(line..self.pos);
             place.end = self.pos;
