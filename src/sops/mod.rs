@@ -13,6 +13,8 @@ pub mod leaf;
 pub mod mac;
 pub mod metadata;
 pub mod open;
+#[cfg(test)]
+mod properties_tests;
 pub mod rewrite;
 pub mod selection;
 pub mod store;
