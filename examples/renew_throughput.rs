@@ -3,7 +3,11 @@
 //! Run: `cargo build --release && cargo run --release --example renew_throughput [DOCUMENTS]`. Prints both times and the
 //! ratio. Without sops on PATH it prints our time alone.
 
-#![expect(clippy::print_stdout, reason = "a program that prints")]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "edge: a program that measures programs"
+)]
 
 use std::error::Error;
 use std::fs;

@@ -1,4 +1,5 @@
 //! Flags and look-ups that the commands on single documents share: formats, selectors, `.sops.yaml`, identities.
+#![expect(clippy::disallowed_methods, reason = "edge: reads the files and the configuration that the user names")]
 
 use std::path::{Component, Path, PathBuf};
 

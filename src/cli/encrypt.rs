@@ -1,4 +1,5 @@
 //! `cofferdam encrypt`: a plain file becomes a document.
+#![expect(clippy::disallowed_methods, reason = "edge: asks the clock")]
 
 use clap::Args;
 
