@@ -33,7 +33,12 @@ pub(super) fn metadata(
                     reason: "the metadata does not stand where it was found".to_owned(),
                 })?;
             let block = emit::documents(&[Mapping::default()], Some(&entry), indent_of(old));
+            // Sops itself prints a comment here now and then, which it took from the list before.
+            let comments = head_comments(old);
             let mut text = block.expose().clone();
+            if text.starts_with(HEAD) {
+                text.splice(HEAD.len()..HEAD.len(), comments);
+            }
             if !old.ends_with(b"\n") {
                 text.pop();
             }
@@ -54,6 +59,22 @@ pub(super) fn metadata(
             })
         })
         .collect()
+}
+
+/// The block's first line.
+const HEAD: &[u8] = b"sops:\n";
+
+/// The comment lines right below the first line, each with a plain line break.
+fn head_comments(block: &[u8]) -> Vec<u8> {
+    let mut comments = Vec::new();
+    for line in block.split(|octet| *octet == b'\n').skip(1) {
+        if !line.trim_ascii_start().starts_with(b"#") {
+            break;
+        }
+        comments.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+        comments.push(b'\n');
+    }
+    comments
 }
 
 /// The indentation of the first line inside the block.

@@ -94,6 +94,7 @@ fn metadata_as_sops_wrote_it_prints_the_same() {
         ENCRYPTED.trim_end().to_owned(),
         ENCRYPTED.replace('\n', "\r\n"),
         format!("{ENCRYPTED}# after\n"),
+        ENCRYPTED.replace("sops:\n", "sops:\n#ENC[c]\n"),
         format!("{ENCRYPTED}\n\n---\n{ENCRYPTED}"),
         format!("{}\nz: 1\n", &ENCRYPTED[ENCRYPTED.find("sops").unwrap()..]),
         two.to_owned(),
