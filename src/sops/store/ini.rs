@@ -182,8 +182,10 @@ fn comment_item(text: &SecretBytes, place: Range<usize>) -> MappingItem {
     } else {
         0
     };
+    // A first line that is a bare sign leaves an empty line, on which sops panics when it prints.
+    let text = raw[start..].trim_ascii_start();
     MappingItem::Comment(Comment {
-        text: SecretBytes::from_slice(&raw[start..]),
+        text: SecretBytes::from_slice(text),
         place: Some(place),
         inline: false,
     })
@@ -214,6 +216,11 @@ mod tests {
         let printed = "; top\nk = v\n\n[s]\n; one\n# two\n; in\na    = 1\nlong = `x#y`\nq    = z\nd    = 2\nb    = \"  x \"\nc    = onetwo\nm    = \"\"\"1\n2\"\"\"\n\n[s]\n; y\nx = 3\n";
         assert_eq!(round(plain), printed);
         assert_eq!(round(printed), printed);
+    }
+
+    #[test]
+    fn a_bare_sign_above_a_comment_leaves_no_empty_line() {
+        assert_eq!(round("; \nk=v # c\n"), "# c\nk = v\n");
     }
 
     #[test]
