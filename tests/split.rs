@@ -1,5 +1,13 @@
 //! The main job on the sample repository, judged by real sops, age and git.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail where it stands"
+)]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

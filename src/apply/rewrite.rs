@@ -55,7 +55,9 @@ impl Run<'_> {
             }
         }
         if !open.is_empty() {
-            let detail = format!("{} files under new data keys", open.len());
+            let documents = open.iter().filter(|(item, _)| item.index.is_some()).count();
+            let rules = if documents < open.len() { ", and .sops.yaml" } else { "" };
+            let detail = format!("{documents} documents under new data keys{rules}");
             self.work.observer.phase("rewrite", &detail);
             self.step(Step::Stage, |run| run.stage(open))?;
         }

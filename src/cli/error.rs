@@ -37,7 +37,8 @@ impl Kind {
 #[derive(Debug)]
 pub struct CliError {
     kind: Kind,
-    messages: Vec<String>,
+    /// What went wrong, each with what to do about it where that is its own.
+    messages: Vec<(String, Option<String>)>,
     causes: Vec<String>,
     hints: Vec<String>,
 }
@@ -47,7 +48,7 @@ impl CliError {
     pub fn new(kind: Kind, message: impl Display) -> Self {
         Self {
             kind,
-            messages: vec![message.to_string()],
+            messages: vec![(message.to_string(), None)],
             causes: Vec::new(),
             hints: Vec::new(),
         }
@@ -77,6 +78,15 @@ impl CliError {
 
     /// Several failures of one kind, told at once.
     pub fn many(kind: Kind, messages: impl IntoIterator<Item = String>) -> Self {
+        Self::many_with_hints(kind, messages.into_iter().map(|text| (text, None)))
+    }
+
+    /// Several failures of one kind, each with its own hint; a hint that several in a row share is told once, after
+    /// the last of them.
+    pub fn many_with_hints(
+        kind: Kind,
+        messages: impl IntoIterator<Item = (String, Option<String>)>,
+    ) -> Self {
         Self {
             kind,
             messages: messages.into_iter().collect(),
@@ -114,10 +124,17 @@ impl CliError {
 
     /// The lines to print, in order, each with its label (`error`, `caused by`, `hint`).
     pub fn lines(&self) -> Vec<(&'static str, &str)> {
-        let errors = self.messages.iter().map(|t| ("error", t.as_str()));
+        let mut errors = Vec::new();
+        for (i, (message, hint)) in self.messages.iter().enumerate() {
+            errors.push(("error", message.as_str()));
+            let next = self.messages.get(i + 1).map(|(_, hint)| hint);
+            if let Some(hint) = hint.as_ref().filter(|_| next != Some(hint)) {
+                errors.push(("hint", hint.as_str()));
+            }
+        }
         let causes = self.causes.iter().map(|t| ("caused by", t.as_str()));
         let hints = self.hints.iter().map(|t| ("hint", t.as_str()));
-        errors.chain(causes).chain(hints).collect()
+        errors.into_iter().chain(causes).chain(hints).collect()
     }
 
     fn push_sources(&mut self, error: &dyn Error) {
@@ -135,5 +152,33 @@ impl CliError {
 impl<E: Error> From<E> for CliError {
     fn from(error: E) -> Self {
         Self::from_error(&error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_that_several_share_is_told_once() {
+        let told = |text: &str, hint: &str| (text.to_owned(), Some(hint.to_owned()));
+        let error = CliError::many_with_hints(
+            Kind::Failed,
+            [
+                told("a", "x"),
+                told("b", "x"),
+                ("c".to_owned(), None),
+                told("d", "y"),
+            ],
+        );
+        let lines = [
+            ("error", "a"),
+            ("error", "b"),
+            ("hint", "x"),
+            ("error", "c"),
+            ("error", "d"),
+            ("hint", "y"),
+        ];
+        assert_eq!(error.lines(), lines);
     }
 }

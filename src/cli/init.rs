@@ -50,7 +50,7 @@ pub struct InitArgs {
 /// in a git work tree; a recipient in two roles; the files cannot be read or written.
 #[expect(clippy::disallowed_methods, reason = "edge: the command line")]
 pub fn run(args: &InitArgs, context: &Context) -> Result<(), CliError> {
-    let git = Git::discover(&context.directory)?;
+    let git = crate::cli::project::discover(&context.directory)?;
     let file = git.root().join(TOPOLOGY);
     if std::fs::symlink_metadata(&file).is_ok() {
         return Err(exists(&file));

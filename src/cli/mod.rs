@@ -3,8 +3,8 @@
 //! A command is a clap `Args` struct whose docstring is its help text, and `run(args, &Context)`.
 
 pub mod context;
-pub mod demo;
 pub mod decrypt;
+pub mod demo;
 pub mod document_flags;
 pub mod documents;
 pub mod encrypt;
@@ -22,6 +22,7 @@ pub mod split;
 pub mod status;
 pub mod ui;
 pub mod undo;
+mod unopened;
 pub mod verify;
 
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ use crate::cli::error::CliError;
 use crate::cli::planning::{LeaveArgs, plan_split};
 use crate::cli::project::Project;
 use crate::repo::atomic_write::{self, Mode};
+use crate::report::plan_json::plan_json;
 use crate::report::plan_text::plan_text;
 
 /// Print what a command would change; change nothing.
@@ -53,7 +54,9 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
         atomic_write::replace(&context.resolve(path), &text, Mode::Keep)?;
     }
     if args.json {
-        context.ui.answer(serde_json::to_string_pretty(&plan)?);
+        context
+            .ui
+            .answer(serde_json::to_string_pretty(&plan_json(&plan)?)?);
     } else {
         context.ui.answer(plan_text(&plan).trim_end());
     }

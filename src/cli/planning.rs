@@ -39,7 +39,11 @@ impl LeaveArgs {
                 .iter()
                 .map(|text| Recipient::parse(text).map_err(CliError::usage))
                 .collect::<Result<_, _>>()?,
-            drop_foreign: self.drop_foreign.iter().map(path).collect::<Result<_, _>>()?,
+            drop_foreign: self
+                .drop_foreign
+                .iter()
+                .map(path)
+                .collect::<Result<_, _>>()?,
             widen: self.widen.iter().map(path).collect::<Result<_, _>>()?,
         })
     }
@@ -91,11 +95,8 @@ fn previous_topology(project: &Project) -> Option<topology::Topology> {
 }
 
 fn refusal(problems: &[PlanProblem]) -> CliError {
-    let mut error = CliError::many(Kind::Failed, problems.iter().map(ToString::to_string));
-    let mut hints: Vec<String> = problems.iter().filter_map(PlanProblem::hint).collect();
-    hints.dedup();
-    for hint in hints {
-        error = error.hint(hint);
-    }
-    error
+    CliError::many_with_hints(
+        Kind::Failed,
+        problems.iter().map(|p| (p.to_string(), p.hint())),
+    )
 }

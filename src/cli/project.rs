@@ -10,12 +10,14 @@ use rayon::prelude::*;
 use crate::apply::{JournalFile, Observer, TOPOLOGY_PATH, Workspace};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
+use crate::cli::unopened::{self, Unopened};
 use crate::fleet::{Target, TargetKind, local_target};
 use crate::inventory::{Digest, DocumentFacts, ReaderKind, RepoFacts, TargetFacts};
 use crate::keys::IdentitySet;
 use crate::keystore::{self, Lookup, Surroundings};
 use crate::ledger::{LEDGER_PATH, Ledger};
-use crate::repo::git::Git;
+use crate::repo::git::{Git, GitError};
+use crate::repo::lock::{LockError, RunLock};
 use crate::repo::scan::{Found, Scan, Skipped};
 use crate::sops::document::{Document, DocumentError};
 use crate::topology::{self, Reader, Topology};
@@ -43,7 +45,7 @@ impl Project {
     /// No repository, no or a wrong topology (all mistakes at once), a damaged ledger, a target that cannot be reached
     /// by this version.
     pub fn load(context: &Context) -> Result<Self, CliError> {
-        let git = Git::discover(&context.directory)?;
+        let git = discover(&context.directory)?;
         let root = git.root().to_owned();
         let topology = load_topology(&root)?;
         let ledger = load_ledger(&root)?;
@@ -80,6 +82,20 @@ impl Project {
         }
     }
 
+    /// Takes the lock that lets one run at a time work here.
+    ///
+    /// # Errors
+    /// Another run holds it; it cannot be made.
+    pub fn lock(&self) -> Result<RunLock, CliError> {
+        RunLock::acquire(&self.root).map_err(|error| {
+            let hint = match &error {
+                LockError::Held { .. } => "wait until it has ended, then run this again",
+                _ => "nothing was changed; make that folder writable, or make room",
+            };
+            CliError::from_error(&error).hint(hint)
+        })
+    }
+
     /// The run that has not ended; none if every run has.
     ///
     /// # Errors
@@ -94,7 +110,7 @@ impl Project {
     /// Every document that cannot be opened or does not verify, by name; places where a secret may be hidden.
     pub fn inventory(&self, context: &Context) -> Result<RepoFacts, CliError> {
         let scan = Scan::of_repository(&self.git)?;
-        let mut problems: Vec<String> = scan
+        let problems: Vec<String> = scan
             .problems()
             .map(|(path, why)| match why {
                 Skipped::NameNotUtf8 => format!(
@@ -105,7 +121,9 @@ impl Project {
                 _ => format!("{} was not looked into", path.display()),
             })
             .collect();
-        let bar = context.ui.progress("opening documents", scan.documents.len() as u64);
+        let bar = context
+            .ui
+            .progress("opening documents", scan.documents.len() as u64);
         let opened: Vec<Result<DocumentFacts, Unopened>> = scan
             .documents
             .into_par_iter()
@@ -117,31 +135,28 @@ impl Project {
             .collect();
         drop(bar);
         let mut documents = Vec::new();
-        let mut locked = 0;
+        let mut unopened = Vec::new();
         for one in opened {
             match one {
                 Ok(facts) => documents.push(facts),
-                Err(unopened) => {
-                    locked += usize::from(unopened.locked);
-                    problems.push(unopened.message);
-                }
+                Err(one) => unopened.push(one),
             }
         }
-        if !problems.is_empty() {
-            let mut error = CliError::many(Kind::Failed, problems);
-            if locked > 0 {
-                error = error.hint(missing_identity_hint(&self.lookup));
-            }
-            return Err(error);
+        if !problems.is_empty() || !unopened.is_empty() {
+            return Err(unopened::failure(&unopened, problems, &self.lookup));
         }
         let rules = match std::fs::read_to_string(self.root.join(".sops.yaml")) {
             Ok(text) => Some(text),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => return Err(CliError::failed("cannot read .sops.yaml").caused_by(&e)),
         };
+        let mut others = scan.others;
+        others.retain(|path| !path.as_str().starts_with(".cofferdam/journal/"));
+        // Where one file is named for many, an ordinary one tells more than those that every repository like this has.
+        others.sort_by_key(|path| is_ours(path.as_str()));
         Ok(RepoFacts {
             documents,
-            others: scan.others,
+            others,
             rules,
         })
     }
@@ -178,13 +193,15 @@ impl Project {
                         declares_clones: matches!(reader, Reader::Host(h) if !h.clones.is_empty()),
                     });
                 }
-                Err(error) => problems.push(one_line(&error)),
+                Err(error) => {
+                    problems.push((unopened::one_line(&error), unopened::target_hint(&error)));
+                }
             }
         }
         if problems.is_empty() {
             Ok(facts)
         } else {
-            Err(CliError::many(Kind::Failed, problems))
+            Err(CliError::many_with_hints(Kind::Failed, problems))
         }
     }
 }
@@ -209,7 +226,8 @@ pub fn load_topology(root: &std::path::Path) -> Result<Topology, CliError> {
         }
     };
     topology::parse(&text, TOPOLOGY_PATH).map_err(|problems| {
-        CliError::many(Kind::Failed, problems.iter().map(ToString::to_string))
+        let told = problems.into_iter().map(|p| (p.to_string(), p.hint));
+        CliError::many_with_hints(Kind::Failed, told)
     })
 }
 
@@ -223,6 +241,10 @@ pub fn load_ledger(root: &std::path::Path) -> Result<Ledger, CliError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Ledger::new()),
         Err(e) => Err(CliError::failed(format!("cannot read {LEDGER_PATH}")).caused_by(&e)),
     }
+}
+
+fn is_ours(path: &str) -> bool {
+    path.starts_with(".cofferdam/") || [TOPOLOGY_PATH, ".sops.yaml", ".gitignore"].contains(&path)
 }
 
 fn targets(
@@ -251,26 +273,23 @@ fn targets(
     .hint("rehearse with `local = \"DIR\"` in place of `ssh` and `context` in cofferdam.toml"))
 }
 
-/// A document that could not be opened.
-struct Unopened {
-    message: String,
-    /// No identity at hand opens it.
-    locked: bool,
-}
-
 fn facts_of(found: Found, identities: &IdentitySet) -> Result<DocumentFacts, Unopened> {
     let digest = Digest::of(&found.source);
     let path = found.path;
     let fail = |error: DocumentError| Unopened {
-        locked: error.is_locked(),
-        message: format!("{path}: {}", one_line(&error)),
+        path: path.clone(),
+        error,
     };
     let document = Document::parse(found.store, found.source).map_err(fail)?;
     let key = document.unwrap_data_key(identities).map_err(fail)?;
     let opened = document.open(&key).map_err(fail)?;
     Ok(DocumentFacts {
         recipients: document.recipients().into_iter().cloned().collect(),
-        foreign: document.foreign_entries().iter().map(ToString::to_string).collect(),
+        foreign: document
+            .foreign_entries()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         key_groups: document.key_groups().len(),
         digest,
         values: opened.encrypted_leaves(),
@@ -278,30 +297,19 @@ fn facts_of(found: Found, identities: &IdentitySet) -> Result<DocumentFacts, Uno
     })
 }
 
-/// An error and its causes on one line.
-pub fn one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
-/// What to do when no identity at hand opens a document.
-pub fn missing_identity_hint(lookup: &Lookup) -> String {
-    let failures = lookup.failures();
-    if failures.is_empty() {
-        return "name the file of an identity that opens it: export SOPS_AGE_KEY_FILE=keys.txt".to_owned();
-    }
-    let told: Vec<String> = failures
-        .iter()
-        .map(|(name, reason)| format!("{name}: {reason}"))
-        .collect();
-    format!(
-        "identities were looked for, and this went wrong: {}; or export SOPS_AGE_KEY_FILE=keys.txt",
-        told.join("; ")
-    )
+/// The repository around `folder`.
+///
+/// # Errors
+/// That there is none, or no `git`.
+pub fn discover(folder: &std::path::Path) -> Result<Git, CliError> {
+    Git::discover(folder).map_err(|error| {
+        let hint = match &error {
+            GitError::NotInstalled => "install git, or put it on PATH",
+            GitError::NotARepository { .. } => {
+                "go to the repository, or name it: cofferdam -C DIR (git init makes a new one)"
+            }
+            _ => return CliError::from_error(&error),
+        };
+        CliError::from_error(&error).hint(hint)
+    })
 }

@@ -7,7 +7,6 @@ use crate::cli::narrator::Narrator;
 use crate::cli::project::Project;
 use crate::cli::run_outcome;
 use crate::cli::split::HoldAt;
-use crate::repo::lock::RunLock;
 
 /// Go on with a run that crashed or stopped; with none, there is nothing to do.
 #[derive(Debug, clap::Args)]
@@ -29,7 +28,7 @@ pub struct Args {
 /// Exit 5 if it stops again.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let project = Project::load(context)?;
-    let lock = RunLock::acquire(&project.root)?;
+    let lock = project.lock()?;
     let Some(journal) = project.unfinished()? else {
         context.ui.note("nothing to resume");
         return Ok(());

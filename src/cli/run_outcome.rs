@@ -44,7 +44,11 @@ pub fn stopped(error: &ApplyError) -> CliError {
 
 fn hints(error: &ApplyError) -> Vec<String> {
     let resume = "cofferdam resume".to_owned();
-    let then = |what: &str| vec![format!("{what}, then: cofferdam resume (or: cofferdam undo)")];
+    let then = |what: &str| {
+        vec![format!(
+            "{what}, then: cofferdam resume (or: cofferdam undo)"
+        )]
+    };
     match error {
         ApplyError::Gate { .. } => then("mend these readers"),
         ApplyError::NotCommitted => then("commit the changes (git add -A && git commit)"),

@@ -14,7 +14,6 @@ use crate::cli::project::Project;
 use crate::cli::run_outcome;
 use crate::journal::{Entry, Options, RunId};
 use crate::plan::Plan;
-use crate::repo::lock::RunLock;
 use crate::report::plan_text::plan_text;
 
 /// Split one shared identity into one per zone: mint, ship, prove, rewrite, publish, retire.
@@ -72,20 +71,28 @@ impl From<HoldAt> for Phase {
 /// Exit 1 for a refusal before any act, 4 for a stale saved plan, 5 for a stop part-way.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let project = Project::load(context)?;
-    let lock = RunLock::acquire(&project.root)?;
+    let lock = project.lock()?;
     run_outcome::refuse_over_unfinished(&project)?;
     refuse_dirty(&project, args.allow_dirty)?;
+    project.git.check_user().map_err(|error| {
+        CliError::from_error(&error)
+            .hint("git config user.name NAME && git config user.email ADDRESS")
+    })?;
     let plan = plan_split(&project, &args.leave, context)?;
     if let Some(path) = &args.plan {
         let saved = std::fs::read(context.resolve(path)).map_err(|e| {
             CliError::usage(format!("cannot read {}", path.display())).caused_by(&e)
         })?;
-        let saved: Plan = serde_json::from_slice(&saved)
-            .map_err(|e| CliError::usage(format!("{} is no saved plan", path.display())).caused_by(&e))?;
+        let saved: Plan = serde_json::from_slice(&saved).map_err(|e| {
+            CliError::usage(format!("{} is no saved plan", path.display())).caused_by(&e)
+        })?;
         if saved != plan {
             return Err(CliError::new(
                 Kind::OutOfDate,
-                format!("{} no longer fits this repository and its readers", path.display()),
+                format!(
+                    "{} no longer fits this repository and its readers",
+                    path.display()
+                ),
             )
             .hint(format!("cofferdam plan split --out {}", path.display())));
         }
@@ -98,8 +105,6 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     if !args.yes && !context.ui.confirm("\nDo this?")? {
         return Err(CliError::failed("not confirmed; nothing was changed"));
     }
-    project.git.check_user()?;
-
     let git = project.git.holding(&lock)?;
     let at = Timestamp::now();
     let salt = (rand::rngs::OsRng.next_u32() & 0xffff) as u16;
@@ -116,7 +121,12 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
             },
             plan: Box::new(plan),
         },
-    )?;
+    )
+    .map_err(|error| {
+        CliError::from_error(&error).hint(
+            "nothing was changed; make room, or mend what refused the write, and run it again",
+        )
+    })?;
     let narrator = Narrator::new(&context.ui, args.yes);
     let run = Run::new(
         project.workspace(&git, &narrator),
@@ -130,8 +140,10 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
 /// Other people's unfinished work must not end up in, or beside, the run's commit.
 fn refuse_dirty(project: &Project, allow: bool) -> Result<(), CliError> {
     if let Some(operation) = project.git.operation_in_progress() {
-        return Err(CliError::failed(format!("a {operation} is in progress here"))
-            .hint(format!("finish it, or git {operation} --abort")));
+        return Err(
+            CliError::failed(format!("a {operation} is in progress here"))
+                .hint(format!("finish it, or git {operation} --abort")),
+        );
     }
     if allow {
         return Ok(());

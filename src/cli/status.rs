@@ -11,7 +11,6 @@ use crate::cli::error::{CliError, Kind};
 use crate::cli::project::{load_ledger, load_topology};
 use crate::keys::Recipient;
 use crate::plan::drift::{StandingInput, standing};
-use crate::repo::git::Git;
 use crate::repo::scan::Scan;
 use crate::repo_path::RepoPath;
 use crate::report::status_text::status_text;
@@ -30,7 +29,7 @@ pub struct Args {
 /// # Errors
 /// Exit 3 when a rotation or drill is due, something is not as the topology wants it, or a run has not ended.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
-    let git = Git::discover(&context.directory)?;
+    let git = crate::cli::project::discover(&context.directory)?;
     let topology = load_topology(git.root())?;
     let ledger = load_ledger(git.root())?;
     let scan = Scan::of_repository(&git)?;
@@ -70,7 +69,10 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
         reasons.push(format!("{} due", standing.due.len()));
     }
     if !standing.drift.is_empty() {
-        reasons.push(format!("{} not as cofferdam.toml wants", standing.drift.len()));
+        reasons.push(format!(
+            "{} not as cofferdam.toml wants",
+            standing.drift.len()
+        ));
     }
     if unfinished.is_some() {
         reasons.push("a run has not ended".to_owned());

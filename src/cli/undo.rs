@@ -6,7 +6,6 @@ use crate::cli::error::CliError;
 use crate::cli::narrator::Narrator;
 use crate::cli::project::Project;
 use crate::cli::run_outcome;
-use crate::repo::lock::RunLock;
 
 /// Take back a run that has not begun to retire: byte for byte while nobody else has its commit, else by a further commit.
 #[derive(Debug, clap::Args)]
@@ -22,7 +21,7 @@ pub struct Args {
 /// Exit 1 if retirement has begun; 5 if it stops part-way.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let project = Project::load(context)?;
-    let lock = RunLock::acquire(&project.root)?;
+    let lock = project.lock()?;
     let Some(journal) = project.unfinished()? else {
         context.ui.note("nothing to undo");
         return Ok(());

@@ -236,7 +236,7 @@ fn problem(failure: &RulesFailure) -> PlanProblem {
             Some("name the files themselves in `paths` of cofferdam.toml".to_owned())
         }
         RulesFailure::Rules(RulesProblem::MatchesPlainFile { file, .. }) => Some(format!(
-            "encrypt {file} if it is a secret; else narrow `paths` or `exclude` it in cofferdam.toml, or narrow the rule"
+            "narrow that rule's path_regex in .sops.yaml, or `paths` in cofferdam.toml where it comes from there, so that it matches secrets only; or encrypt {file} if it is one"
         )),
         RulesFailure::Rules(RulesProblem::Shadows { .. }) => Some(
             "move that rule behind the others in .sops.yaml, or narrow it".to_owned(),

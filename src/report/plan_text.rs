@@ -9,6 +9,9 @@ use crate::report::table::Table;
 /// How many files of one place are listed before the rest is counted.
 const FILES_SHOWN: usize = 40;
 
+/// The width that text is wrapped to; only paths may run over.
+const WIDTH: usize = 80;
+
 /// Renders `plan`; ends in a newline.
 pub fn plan_text(plan: &Plan) -> String {
     if plan.is_empty() {
@@ -34,16 +37,16 @@ pub fn plan_text(plan: &Plan) -> String {
     text.push_str(&rules(plan));
     text.push_str(&steps(plan));
     for note in &plan.notes {
-        let _ = writeln!(text, "  ! {note}");
+        text.push_str(&wrapped("  !", note, "    "));
     }
     if plan.exposed_values > 0 {
         let names: Vec<String> = plan.retiring.iter().map(|r| r.recipient.short()).collect();
-        let _ = writeln!(
-            text,
-            "  ! {} stay readable in git history to whoever took {}",
+        let note = format!(
+            "{} stay readable in git history to whoever took {}",
             count(plan.exposed_values, "value"),
             names.join(", ")
         );
+        text.push_str(&wrapped("  !", &note, "    "));
     }
     text
 }
@@ -71,14 +74,14 @@ fn clusters(plan: &Plan) -> usize {
         .count()
 }
 
-/// One row a zone: who reads it, by which identity, what a break-in opens.
+/// One row a zone: its identity, what a break-in opens, who reads it; then who reads everything.
 fn zones(plan: &Plan) -> String {
-    let mut table = Table::new(2);
-    table.row(["zone", "readers", "identity", "a break-in there opens"]);
     let mut by_zone: BTreeMap<&str, Vec<&PlannedReader>> = BTreeMap::new();
     for reader in &plan.readers {
         by_zone.entry(&reader.zone).or_default().push(reader);
     }
+    let mut table = Table::new(2);
+    table.row(["zone", "identity", "a break-in opens", "readers"]);
     for (zone, readers) in &by_zone {
         let ids: BTreeSet<&str> = readers
             .iter()
@@ -86,32 +89,28 @@ fn zones(plan: &Plan) -> String {
             .collect();
         table.row([
             (*zone).to_owned(),
+            ids.into_iter().collect::<Vec<_>>().join(" "),
+            blast_radius(readers),
             readers
                 .iter()
                 .map(|r| r.name.as_str())
                 .collect::<Vec<_>>()
                 .join(" "),
-            ids.into_iter().collect::<Vec<_>>().join(" "),
-            blast_radius(readers),
         ]);
     }
     for place in operator_only(plan) {
-        let count = plan.documents.iter().filter(|d| d.place == place).count();
         let zone = place.split_once(' ').map_or(place, |(_, name)| name);
-        table.row([
-            zone.to_owned(),
-            "operators and recovery only".to_owned(),
-            "–".to_owned(),
-            format!("{count} → 0 by any reader"),
-        ]);
+        table.row([zone, "–", "–", "operators and recovery only"]);
     }
     let always: Vec<String> = plan
         .always
         .iter()
         .filter_map(|party| Some(format!("{} ({})", party.label(), known(party)?.short())))
         .collect();
-    table.row(["always".to_owned(), always.join(", ")]);
-    table.render()
+    let mut text = table.render_within(WIDTH);
+    let always = format!("also opens for {}", always.join(", "));
+    text.push_str(&wrapped("  every file", &always, "    "));
+    text
 }
 
 fn known(party: &Party) -> Option<&crate::keys::Recipient> {
@@ -148,12 +147,17 @@ fn blast_radius(readers: &[&PlannedReader]) -> String {
 
 /// The documents, grouped by place, with their recipients before and after.
 fn files(plan: &Plan) -> String {
-    let mut places: BTreeMap<&str, Vec<&PlannedDocument>> = BTreeMap::new();
+    // Zones, then what several of them share.
+    let mut places: BTreeMap<(bool, &str), Vec<&PlannedDocument>> = BTreeMap::new();
     for document in &plan.documents {
-        places.entry(&document.place).or_default().push(document);
+        let shared = document.place.starts_with("shared ");
+        places
+            .entry((shared, &document.place))
+            .or_default()
+            .push(document);
     }
     let mut text = String::new();
-    for (place, documents) in places {
+    for ((_, place), documents) in places {
         let _ = writeln!(text, "  {place}: {}", count(documents.len(), "file"));
         for (change, paths) in by_change(plan, &documents) {
             let _ = writeln!(text, "    {change}");
@@ -264,41 +268,59 @@ fn steps(plan: &Plan) -> String {
         .count();
     let losing = plan.readers.iter().filter(|r| !r.loses.is_empty()).count();
     let retiring: Vec<String> = plan.retiring.iter().map(|r| r.recipient.short()).collect();
-    let left = [
+    let retire = if retiring.is_empty() {
+        "retire nothing".to_owned()
+    } else {
+        format!(
+            "retire {} from {}",
+            retiring.join(", "),
+            count(losing, "reader")
+        )
+    };
+    let steps = [
         format!("mint {}", identities(minted)),
         format!("ship to {}", count(receiving, "reader")),
-        "prove".to_owned(),
+        "prove that each reader opens what it should, and nothing else".to_owned(),
         format!(
-            "gate: {} prove, and prove what they cannot open",
+            "gate: nothing is rewritten before all {} have proven it",
             count(plan.readers.len(), "reader")
         ),
-    ];
-    let right = [
         format!(
             "rewrite {} under new data keys",
             count(plan.documents.len(), "document")
         ),
         "publish (commit)".to_owned(),
-        if retiring.is_empty() {
-            "retire nothing".to_owned()
-        } else {
-            format!(
-                "retire {} from {}",
-                retiring.join(", "),
-                count(losing, "reader")
-            )
-        },
+        retire,
     ];
-    let mut table = Table::new(2);
-    for (row, first) in left.iter().enumerate() {
-        let second = right
-            .get(row)
-            .map_or_else(String::new, |text| format!("{} {text}", row + 5));
-        table.row([format!("{} {first}", row + 1), second]);
+    let mut text = String::new();
+    for (number, step) in (1..).zip(steps) {
+        text.push_str(&wrapped(&format!("  {number}"), &step, "    "));
     }
-    let mut text = table.render();
     text.push('\n');
     text
+}
+
+/// `label text`, broken between words at [`WIDTH`]; further lines begin with `indent`.
+fn wrapped(label: &str, text: &str, indent: &str) -> String {
+    let mut out = String::new();
+    let mut line = label.to_owned();
+    // The first word goes to the column where further lines begin.
+    let gap = indent.chars().count().saturating_sub(line.chars().count());
+    line.push_str(&" ".repeat(gap.max(1) - 1));
+    let mut has_word = false;
+    for word in text.split(' ') {
+        if has_word && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            out.push_str(&line);
+            out.push('\n');
+            line = indent[..indent.len().saturating_sub(1)].to_owned();
+        }
+        line.push(' ');
+        line.push_str(word);
+        has_word = true;
+    }
+    out.push_str(&line);
+    out.push('\n');
+    out
 }
 
 fn identities(n: usize) -> String {

@@ -23,6 +23,11 @@ impl Table {
 
     /// The lines, each ending in a newline.
     pub fn render(&self) -> String {
+        self.render_within(usize::MAX)
+    }
+
+    /// The same; a last cell that would run over `limit` characters goes on in its column on the next line.
+    pub fn render_within(&self, limit: usize) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns)
             .map(|c| {
@@ -33,15 +38,39 @@ impl Table {
         let mut text = String::new();
         for row in &self.rows {
             let mut line = " ".repeat(self.indent);
-            for (cell, &column) in row.iter().zip(&widths) {
-                line.push_str(cell);
-                line.push_str(&" ".repeat(column - width(cell) + 2));
+            for (c, (cell, &column)) in row.iter().zip(&widths).enumerate() {
+                if c + 1 == columns && c > 0 {
+                    let start = width(&line);
+                    let room = limit.saturating_sub(start).max(20);
+                    let parts = broken(cell, room);
+                    line.push_str(&parts.join(&format!("\n{}", " ".repeat(start))));
+                } else {
+                    line.push_str(cell);
+                    line.push_str(&" ".repeat(column - width(cell) + 2));
+                }
             }
             text.push_str(line.trim_end());
             text.push('\n');
         }
         text
     }
+}
+
+/// A cell's words in lines of at most `room` characters, but at least one word each.
+fn broken(cell: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in cell.split(' ') {
+        let last = lines.len() - 1;
+        if lines[last].is_empty() {
+            lines[last].push_str(word);
+        } else if width(&lines[last]) + 1 + width(word) <= room {
+            lines[last].push(' ');
+            lines[last].push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
 }
 
 /// Characters, not bytes; no cell here holds wide ones.
@@ -52,6 +81,16 @@ fn width(cell: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_last_cell_goes_on_below() {
+        let mut table = Table::new(0);
+        table.row(["a", "one two three four five six"]);
+        assert_eq!(
+            table.render_within(20),
+            "a  one two three four\n   five six\n"
+        );
+    }
 
     #[test]
     fn columns_line_up() {

@@ -33,7 +33,12 @@ pub struct Homeops {
 impl Homeops {
     /// Clones the repository and fills the targets with the shared identity.
     pub fn new() -> Self {
-        let sandbox = Sandbox::new();
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// The same below `parent`.
+    pub fn new_in(parent: &Path) -> Self {
+        let sandbox = Sandbox::new_in(parent);
         let bundle = fixture("homeops.bundle");
         let bundle = bundle.to_str().unwrap();
         sandbox.git(

@@ -10,6 +10,7 @@
 
 pub mod homeops;
 pub mod replay;
+pub mod snapshot;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -72,9 +73,14 @@ pub struct Sandbox {
 impl Sandbox {
     /// Makes the folder, and a git configuration with a committer.
     pub fn new() -> Self {
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// The same below `parent`.
+    pub fn new_in(parent: &Path) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("cofferdam-test-")
-            .tempdir()
+            .tempdir_in(parent)
             .unwrap();
         let sandbox = Self { folder };
         std::fs::create_dir(sandbox.home()).unwrap();
@@ -220,8 +226,8 @@ pub fn copy_folder(from: &Path, to: &Path) {
     std::fs::set_permissions(to, mode).unwrap();
 }
 
-/// Fails, naming the files that differ but not showing them, unless both snapshots are the same; the lock file, which
-/// says who holds or held it, does not count.
+/// Fails, naming the files that differ but not showing them, unless both snapshots are the same; the lock of a run and
+/// what hides it from git do not count.
 #[track_caller]
 pub fn assert_same_files(
     before: &std::collections::BTreeMap<String, Vec<u8>>,
@@ -232,6 +238,7 @@ pub fn assert_same_files(
         .into_iter()
         .filter(|name| before.get(*name) != after.get(*name))
         .filter(|name| !name.ends_with(".cofferdam/journal/lock"))
+        .filter(|name| !name.ends_with(".cofferdam/journal/.gitignore"))
         .collect();
     assert!(differing.is_empty(), "these files differ: {differing:?}");
 }
