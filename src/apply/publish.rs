@@ -9,6 +9,7 @@ use crate::apply::clones;
 use crate::apply::{ApplyError, Run, read_optional};
 use crate::journal::{Entry, Step};
 use crate::ledger::State;
+use crate::plan::Goal;
 use crate::repo::git::{GitError, Oid};
 use crate::repo_path::RepoPath;
 
@@ -76,10 +77,12 @@ impl Run<'_> {
     fn message(&self) -> String {
         let plan = self.plan();
         let zones: BTreeSet<&str> = plan.readers.iter().map(|r| r.zone.as_str()).collect();
-        let subject = if plan.retiring.is_empty() {
-            "bring secrets in line with cofferdam.toml".to_owned()
-        } else {
-            format!("split the shared identity into {} zones", zones.len())
+        let subject = match plan.goal {
+            Goal::Split if !plan.retiring.is_empty() => {
+                format!("split the shared identity into {} zones", zones.len())
+            }
+            Goal::Rotate => format!("rotate {}", self.minted_holders().join(", ")),
+            Goal::Split | Goal::Sync => "bring secrets in line with cofferdam.toml".to_owned(),
         };
         let retiring: Vec<&str> = plan.retiring.iter().map(|r| r.id.as_str()).collect();
         let identities: Vec<&str> = plan.identities.iter().map(|i| i.id.as_str()).collect();
@@ -89,6 +92,12 @@ impl Run<'_> {
             identities.join(", "),
             if retiring.is_empty() { "none".to_owned() } else { retiring.join(", ") },
         )
+    }
+
+    /// Who gets a new identity, for people.
+    fn minted_holders(&self) -> Vec<String> {
+        let minted = self.plan().identities.iter().filter(|i| i.recipient.is_none());
+        minted.map(|i| i.holder.to_string()).collect()
     }
 
     /// The files of this run whose blob at HEAD is not what lies verified in the work tree, each with what is wrong.

@@ -289,7 +289,7 @@ impl Run<'_> {
         };
         if !differs(self)?.is_empty() {
             self.step(Step::Publish, |run| {
-                match run.work.git.commit(&paths, "chore(sops): take the split back\n") {
+                match run.work.git.commit(&paths, "chore(sops): take the run back\n") {
                     Ok(_) | Err(GitError::NothingToCommit) => Ok(()),
                     Err(error) => Err(ApplyError::CommitRefused(error)),
                 }
@@ -305,7 +305,7 @@ impl Run<'_> {
 
     fn record_withdrawal(&mut self) -> Result<(), ApplyError> {
         let path = RepoPath::new(LEDGER_PATH).map_err(ApplyError::path(LEDGER_PATH))?;
-        let message = "chore(sops): withdraw the identities of the split\n";
+        let message = "chore(sops): withdraw the identities of the run\n";
         match self.work.git.commit(std::slice::from_ref(&path), message) {
             Ok(_) | Err(GitError::NothingToCommit) => self.push_ledger(),
             Err(error) => Err(ApplyError::CommitRefused(error)),

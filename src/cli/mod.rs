@@ -2,6 +2,7 @@
 //!
 //! A command is a clap `Args` struct whose docstring is its help text, and `run(args, &Context)`.
 
+mod begin;
 pub mod context;
 pub mod decrypt;
 pub mod demo;
@@ -17,9 +18,11 @@ mod project;
 pub mod recovery;
 pub mod renew;
 pub mod resume;
+pub mod rotate;
 mod run_outcome;
 pub mod split;
 pub mod status;
+pub mod sync;
 pub mod ui;
 pub mod undo;
 mod unopened;
@@ -60,6 +63,8 @@ enum Command {
     Status(status::Args),
     Plan(plan::Args),
     Split(split::Args),
+    Rotate(rotate::Args),
+    Sync(sync::Args),
     Resume(resume::Args),
     Undo(undo::Args),
     Recovery(recovery::RecoveryArgs),
@@ -103,6 +108,8 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Status(args) => status::run(&args, context),
         Command::Plan(args) => plan::run(&args, context),
         Command::Split(args) => split::run(&args, context),
+        Command::Rotate(args) => rotate::run(&args, context),
+        Command::Sync(args) => sync::run(&args, context),
         Command::Resume(args) => resume::run(&args, context),
         Command::Undo(args) => undo::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),

@@ -3,8 +3,10 @@
 use crate::apply::JournalFile;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
-use crate::cli::planning::{LeaveArgs, plan_split};
+use crate::cli::planning::{self, Asked, LeaveArgs};
 use crate::cli::project::Project;
+use crate::cli::rotate::ZoneArgs;
+use crate::plan::Goal;
 use crate::repo::atomic_write::{self, Mode};
 use crate::report::plan_json::plan_json;
 use crate::report::plan_text::plan_text;
@@ -19,18 +21,31 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum GoalArgs {
     /// One shared identity to one per zone.
-    Split(SplitArgs),
+    Split(PrintArgs),
+    /// New identities in place of those of zones.
+    Rotate(RotateArgs),
+    /// The repository in line with an edited cofferdam.toml.
+    Sync(PrintArgs),
 }
 
-/// One shared identity to one per zone.
+/// New identities in place of those of zones.
 #[derive(Debug, clap::Args)]
-struct SplitArgs {
+struct RotateArgs {
+    #[command(flatten)]
+    zones: ZoneArgs,
+    #[command(flatten)]
+    print: PrintArgs,
+}
+
+/// How a plan is made and printed.
+#[derive(Debug, clap::Args)]
+struct PrintArgs {
     #[command(flatten)]
     leave: LeaveArgs,
     /// Print the plan as JSON.
     #[arg(long)]
     json: bool,
-    /// Save the plan; `split --plan FILE` applies it only if it still fits.
+    /// Save the plan; `--plan FILE` of the command applies it only if it still fits.
     #[arg(long, value_name = "FILE")]
     out: Option<std::path::PathBuf>,
 }
@@ -40,14 +55,21 @@ struct SplitArgs {
 /// # Errors
 /// Everything that stops a plan, at once.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
-    let GoalArgs::Split(args) = &args.goal;
+    let (asked, args) = match &args.goal {
+        GoalArgs::Split(args) => (Asked::goal(Goal::Split), args),
+        GoalArgs::Rotate(args) => (args.zones.asked(), &args.print),
+        GoalArgs::Sync(args) => (Asked::goal(Goal::Sync), args),
+    };
     let project = Project::load(context)?;
     if let Some(run) = JournalFile::unfinished_run(&project.root)? {
         context.ui.warn(format!(
             "run {run} has not ended; the plan is made from what it left so far (cofferdam resume, or undo)"
         ));
     }
-    let plan = plan_split(&project, &args.leave, context)?;
+    let Some(plan) = planning::plan(&project, &asked, &args.leave, context)? else {
+        context.ui.note("nothing is due");
+        return Ok(());
+    };
     if let Some(path) = &args.out {
         let mut text = serde_json::to_vec_pretty(&plan)?;
         text.push(b'\n');

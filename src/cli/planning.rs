@@ -9,8 +9,9 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::project::Project;
 use crate::keys::Recipient;
-use crate::plan::split::{Leave, PlanInput, split};
-use crate::plan::{Plan, PlanProblem, rules};
+use crate::ledger::Holder;
+use crate::plan::converge::{self, Leave, PlanInput};
+use crate::plan::{Goal, Plan, PlanProblem, access, rules};
 use crate::repo_path::RepoPath;
 use crate::topology;
 
@@ -49,20 +50,88 @@ impl LeaveArgs {
     }
 }
 
-/// Plans a split of the project as it is now.
+/// What a command asks the planner for.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The goal.
+    pub goal: Goal,
+    /// Rotate: the zones that are named.
+    pub zones: Vec<String>,
+    /// Rotate: the zones whose identity has reached its age.
+    pub due: bool,
+}
+
+impl Asked {
+    /// A goal that names no zone.
+    pub fn goal(goal: Goal) -> Self {
+        Self {
+            goal,
+            zones: Vec::new(),
+            due: false,
+        }
+    }
+
+    /// The holders whose identities are to be replaced.
+    fn replace(&self, project: &Project) -> Result<Vec<Holder>, CliError> {
+        let mut replace = Vec::new();
+        for name in &self.zones {
+            if project.topology.zone(name).is_none() {
+                let zones: Vec<&str> = project.topology.zones.iter().map(|z| z.name.as_str()).collect();
+                return Err(CliError::usage(format!("there is no zone {name}"))
+                    .hint(format!("zones are: {}", zones.join(", "))));
+            }
+        }
+        for (holder, _) in access::holders(&project.topology) {
+            let zone = zone_of(project, &holder);
+            let named = zone.is_some_and(|zone| self.zones.contains(&zone.name));
+            let due = self.due && zone.is_some_and(|zone| is_due(project, &holder, zone));
+            if named && project.ledger.live(&holder).is_none() {
+                return Err(CliError::failed(format!("{holder} has no identity yet"))
+                    .hint("cofferdam split, or cofferdam sync"));
+            }
+            if named || due {
+                replace.push(holder);
+            }
+        }
+        Ok(replace)
+    }
+}
+
+fn zone_of<'a>(project: &'a Project, holder: &Holder) -> Option<&'a topology::Zone> {
+    match holder {
+        Holder::Zone(name) => project.topology.zone(name),
+        Holder::Host(name) => access::zone_of_reader(&project.topology, name),
+        Holder::Shared(_) => None,
+    }
+}
+
+fn is_due(project: &Project, holder: &Holder, zone: &topology::Zone) -> bool {
+    let minted = project.ledger.live(holder).and_then(|record| record.minted);
+    let due = minted.zip(zone.max_age).and_then(|(at, age)| at.checked_add(age).ok());
+    due.is_some_and(|due| due <= Timestamp::now())
+}
+
+/// Plans what is asked for on the project as it is now; none if nothing is asked for: no zone is due.
 ///
 /// # Errors
 /// Everything that stops a plan, at once.
-pub fn plan_split(
+pub fn plan(
     project: &Project,
+    asked: &Asked,
     leave: &LeaveArgs,
     context: &Context,
-) -> Result<Plan, CliError> {
+) -> Result<Option<Plan>, CliError> {
+    let replace = asked.replace(project)?;
+    if asked.goal == Goal::Rotate && replace.is_empty() {
+        return Ok(None);
+    }
     let leave = leave.parse()?;
     let targets = project.target_facts(context)?;
     let repo = project.inventory(context)?;
     let at_hand = project.lookup.identities.recipients();
-    let mut plan = split(&PlanInput {
+    let mut plan = converge::plan(&PlanInput {
+        goal: asked.goal,
+        replace: &replace,
         topology: &project.topology,
         ledger: &project.ledger,
         repo: &repo,
@@ -84,7 +153,7 @@ pub fn plan_split(
         others: &repo.others,
     })
     .map_err(|problems| refusal(&problems))?;
-    Ok(plan)
+    Ok(Some(plan))
 }
 
 /// The topology at HEAD, whose rules are ours to replace; none if there is none, or it no longer parses.

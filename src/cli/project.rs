@@ -82,18 +82,24 @@ impl Project {
         }
     }
 
-    /// Takes the lock that lets one run at a time work here.
+    /// Loads the project and takes the lock that lets one run at a time work here.
     ///
     /// # Errors
-    /// Another run holds it; it cannot be made.
-    pub fn lock(&self) -> Result<RunLock, CliError> {
-        RunLock::acquire(&self.root).map_err(|error| {
+    /// As [`Project::load`]; another run holds the lock; it cannot be made.
+    pub fn locked(context: &Context) -> Result<(Self, RunLock), CliError> {
+        let mut project = Self::load(context)?;
+        let lock = RunLock::acquire(&project.root).map_err(|error| {
             let hint = match &error {
                 LockError::Held { .. } => "wait until it has ended, then run this again",
                 _ => "nothing was changed; make that folder writable, or make room",
             };
             CliError::from_error(&error).hint(hint)
-        })
+        })?;
+        // Another run may have ended between the two.
+        project.topology = load_topology(&project.root)?;
+        project.ledger = load_ledger(&project.root)?;
+        project.targets = targets(&project.topology, &project.root)?;
+        Ok((project, lock))
     }
 
     /// The run that has not ended; none if every run has.

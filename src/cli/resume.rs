@@ -6,7 +6,7 @@ use crate::cli::error::CliError;
 use crate::cli::narrator::Narrator;
 use crate::cli::project::Project;
 use crate::cli::run_outcome;
-use crate::cli::split::HoldAt;
+use crate::cli::begin::HoldAt;
 
 /// Go on with a run that crashed or stopped; with none, there is nothing to do.
 #[derive(Debug, clap::Args)]
@@ -27,8 +27,7 @@ pub struct Args {
 /// # Errors
 /// Exit 5 if it stops again.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
-    let project = Project::load(context)?;
-    let lock = project.lock()?;
+    let (project, lock) = Project::locked(context)?;
     let Some(journal) = project.unfinished()? else {
         context.ui.note("nothing to resume");
         return Ok(());
@@ -40,8 +39,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let run = Run::new(
         project.workspace(&git, &narrator),
         journal,
-        // Read under the lock: another run may have ended since the project was loaded.
-        crate::cli::project::load_ledger(&project.root)?,
+        project.ledger.clone(),
         args.hold_at.map(Phase::from),
     )
     .waive(&args.unproven);

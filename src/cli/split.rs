@@ -1,68 +1,16 @@
 //! `cofferdam split`: one shared identity to one per zone, planned, confirmed, applied, journaled.
 
-#![expect(clippy::disallowed_methods, reason = "edge: the command line")]
-
-use jiff::Timestamp;
-use rand::RngCore;
-
-use crate::apply::{JournalFile, Phase, Run};
+use crate::cli::begin::{self, BeginArgs};
 use crate::cli::context::Context;
-use crate::cli::error::{CliError, Kind};
-use crate::cli::narrator::Narrator;
-use crate::cli::planning::{LeaveArgs, plan_split};
-use crate::cli::project::Project;
-use crate::cli::run_outcome;
-use crate::journal::{Entry, Options, RunId};
-use crate::plan::Plan;
-use crate::report::plan_text::plan_text;
+use crate::cli::error::CliError;
+use crate::cli::planning::Asked;
+use crate::plan::Goal;
 
 /// Split one shared identity into one per zone: mint, ship, prove, rewrite, publish, retire.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Go ahead without asking; also your word that readers take the new revision.
-    #[arg(short, long)]
-    yes: bool,
-    /// Apply this saved plan, and only if it still fits (exit 4 if not).
-    #[arg(long, value_name = "FILE")]
-    plan: Option<std::path::PathBuf>,
-    /// Work although other files have uncommitted changes; they are not committed with the run.
-    #[arg(long)]
-    allow_dirty: bool,
-    /// Retire without proof that NAME (an operator, or `recovery`) can open the new documents.
-    #[arg(long, value_name = "NAME")]
-    unproven: Vec<String>,
-    /// Stop before this phase; `resume` goes on.
-    #[arg(long, value_name = "PHASE")]
-    hold_at: Option<HoldAt>,
     #[command(flatten)]
-    leave: LeaveArgs,
-}
-
-/// A phase to stop before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum HoldAt {
-    /// Before anything is delivered.
-    Ship,
-    /// Before readers are asked.
-    Prove,
-    /// Before documents change.
-    Rewrite,
-    /// Before the commit.
-    Publish,
-    /// Before old identities leave.
-    Retire,
-}
-
-impl From<HoldAt> for Phase {
-    fn from(hold: HoldAt) -> Self {
-        match hold {
-            HoldAt::Ship => Phase::Ship,
-            HoldAt::Prove => Phase::Prove,
-            HoldAt::Rewrite => Phase::Rewrite,
-            HoldAt::Publish => Phase::Publish,
-            HoldAt::Retire => Phase::Retire,
-        }
-    }
+    begin: BeginArgs,
 }
 
 /// Runs the command.
@@ -70,102 +18,5 @@ impl From<HoldAt> for Phase {
 /// # Errors
 /// Exit 1 for a refusal before any act, 4 for a stale saved plan, 5 for a stop part-way.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
-    let project = Project::load(context)?;
-    let lock = project.lock()?;
-    run_outcome::refuse_over_unfinished(&project)?;
-    refuse_dirty(&project, args.allow_dirty)?;
-    project.git.check_user().map_err(|error| {
-        CliError::from_error(&error)
-            .hint("git config user.name NAME && git config user.email ADDRESS")
-    })?;
-    let plan = plan_split(&project, &args.leave, context)?;
-    if let Some(path) = &args.plan {
-        let saved = std::fs::read(context.resolve(path)).map_err(|e| {
-            CliError::usage(format!("cannot read {}", path.display())).caused_by(&e)
-        })?;
-        let saved: Plan = serde_json::from_slice(&saved).map_err(|e| {
-            CliError::usage(format!("{} is no saved plan", path.display())).caused_by(&e)
-        })?;
-        if saved != plan {
-            return Err(CliError::new(
-                Kind::OutOfDate,
-                format!(
-                    "{} no longer fits this repository and its readers",
-                    path.display()
-                ),
-            )
-            .hint(format!("cofferdam plan split --out {}", path.display())));
-        }
-    }
-    if plan.is_empty() {
-        context.ui.note(plan_text(&plan).trim_end());
-        return Ok(());
-    }
-    context.ui.note(plan_text(&plan).trim_end());
-    if !args.yes && !context.ui.confirm("\nDo this?")? {
-        return Err(CliError::failed("not confirmed; nothing was changed"));
-    }
-    let git = project.git.holding(&lock)?;
-    let at = Timestamp::now();
-    let salt = (rand::rngs::OsRng.next_u32() & 0xffff) as u16;
-    let journal = JournalFile::begin(
-        &project.root,
-        Entry::Begun {
-            version: 1,
-            run: RunId::new(at, salt),
-            at,
-            head: git.head()?.map(|oid| oid.to_string()),
-            options: Options {
-                yes: args.yes,
-                unproven: args.unproven.clone(),
-            },
-            plan: Box::new(plan),
-        },
-    )
-    .map_err(|error| {
-        CliError::from_error(&error).hint(
-            "nothing was changed; make room, or mend what refused the write, and run it again",
-        )
-    })?;
-    let narrator = Narrator::new(&context.ui, args.yes);
-    let run = Run::new(
-        project.workspace(&git, &narrator),
-        journal,
-        project.ledger.clone(),
-        args.hold_at.map(Phase::from),
-    );
-    run_outcome::tell(run.execute(), context)
-}
-
-/// Other people's unfinished work must not end up in, or beside, the run's commit.
-fn refuse_dirty(project: &Project, allow: bool) -> Result<(), CliError> {
-    if let Some(operation) = project.git.operation_in_progress() {
-        return Err(
-            CliError::failed(format!("a {operation} is in progress here"))
-                .hint(format!("finish it, or git {operation} --abort")),
-        );
-    }
-    if allow {
-        return Ok(());
-    }
-    let dirty: Vec<String> = project
-        .git
-        .status()?
-        .into_iter()
-        .map(|entry| entry.path.to_string_lossy().into_owned())
-        .filter(|path| {
-            path != "cofferdam.toml" && path != ".gitignore" && !path.starts_with(".cofferdam/")
-        })
-        .collect();
-    if dirty.is_empty() {
-        return Ok(());
-    }
-    let mut shown = dirty.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-    if dirty.len() > 5 {
-        shown.push_str(&format!(" and {} more", dirty.len() - 5));
-    }
-    Err(
-        CliError::failed(format!("the work tree has uncommitted changes: {shown}"))
-            .hint("commit or stash them (git stash -u), or go ahead with --allow-dirty"),
-    )
+    begin::run(&Asked::goal(Goal::Split), &args.begin, context)
 }

@@ -20,8 +20,7 @@ pub struct Args {
 /// # Errors
 /// Exit 1 if retirement has begun; 5 if it stops part-way.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
-    let project = Project::load(context)?;
-    let lock = project.lock()?;
+    let (project, lock) = Project::locked(context)?;
     let Some(journal) = project.unfinished()? else {
         context.ui.note("nothing to undo");
         return Ok(());
@@ -37,7 +36,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let run = Run::new(
         project.workspace(&git, &narrator),
         journal,
-        crate::cli::project::load_ledger(&project.root)?,
+        project.ledger.clone(),
         None,
     );
     finish(run, context)

@@ -4,11 +4,12 @@
 //! printed, saved and compared without any identity being made.
 
 pub mod access;
+pub mod converge;
 pub mod drift;
 pub mod problem;
 pub mod reader_safety;
 pub mod rules;
-pub mod split;
+
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,10 @@ use crate::repo_path::RepoPath;
 pub enum Goal {
     /// One shared identity → one per zone.
     Split,
+    /// Other identities in place of live ones.
+    Rotate,
+    /// The repository in line with an edited topology.
+    Sync,
 }
 
 /// Everything that a run will do, and nothing else.

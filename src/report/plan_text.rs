@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use crate::plan::{Party, Plan, PlannedDocument, PlannedReader};
+use crate::plan::{Goal, Party, Plan, PlannedDocument, PlannedReader};
 use crate::report::table::Table;
 
 /// How many files of one place are listed before the rest is counted.
@@ -53,7 +53,9 @@ pub fn plan_text(plan: &Plan) -> String {
 
 fn headline(plan: &Plan) -> String {
     let zones: BTreeSet<&str> = plan.readers.iter().map(|r| r.zone.as_str()).collect();
+    let new = plan.identities.iter().filter(|i| i.recipient.is_none()).count();
     match plan.retiring.len() {
+        _ if plan.goal == Goal::Rotate => format!("Rotate {}", identities(new)),
         0 => format!("Bring {} up to date", count(zones.len(), "zone")),
         n => format!("Split {} into {}", shared(n), count(zones.len(), "zone")),
     }

@@ -1,9 +1,9 @@
-//! Tests of the split planner over a small repository.
+//! Tests of the planner over a small repository.
 
 use super::*;
 use crate::inventory::{Digest, ReaderKind};
 use crate::keys::Identity;
-use crate::ledger::{Holder, Record};
+use crate::ledger::Record;
 use crate::report::plan_text::plan_text;
 use crate::topology;
 
@@ -15,6 +15,8 @@ struct World {
     shared: Recipient,
     operator: Recipient,
     leave: Leave,
+    goal: Goal,
+    replace: Vec<Holder>,
 }
 
 fn recipient() -> Recipient {
@@ -102,11 +104,15 @@ local = "targets/aegis"
             shared,
             operator,
             leave: Leave::default(),
+            goal: Goal::Split,
+            replace: Vec::new(),
         }
     }
 
     fn plan(&self) -> Result<Plan, Vec<PlanProblem>> {
-        split(&PlanInput {
+        plan(&PlanInput {
+            goal: self.goal,
+            replace: &self.replace,
             topology: &self.topology,
             ledger: &self.ledger,
             repo: &self.repo,
@@ -210,8 +216,8 @@ fn all_problems_are_told_at_once() {
     assert!(world.plan().is_ok());
 }
 
-#[test]
-fn a_finished_split_plans_nothing() {
+/// The world after its split.
+fn split_world() -> (World, crate::plan::Roster) {
     let mut world = World::new();
     let plan = world.plan().unwrap();
     let mut roster = crate::plan::Roster::new();
@@ -237,6 +243,12 @@ fn a_finished_split_plans_nothing() {
     for (target, reader) in world.targets.iter_mut().zip(&plan.readers) {
         target.held = reader.needs.iter().map(|id| roster[id].clone()).collect();
     }
+    (world, roster)
+}
+
+#[test]
+fn a_finished_split_plans_nothing() {
+    let (mut world, _) = split_world();
     let again = world.plan().unwrap();
     assert!(again.is_empty(), "{again:?}");
 
@@ -267,4 +279,55 @@ fn the_text_names_zones_files_and_readers() {
     ] {
         assert!(text.contains(needle), "{needle:?} is not in:\n{text}");
     }
+}
+
+#[test]
+fn rotating_a_zone_concerns_that_zone_alone() {
+    let (mut world, roster) = split_world();
+    world.goal = Goal::Rotate;
+    world.replace = vec![Holder::Zone("lan".into())];
+    let plan = world.plan().unwrap();
+    let paths: Vec<&str> = plan.documents.iter().map(|d| d.path.as_str()).collect();
+    assert_eq!(paths, ["docker/kasm/x/.sops.env", "docker/shared/.sops.env"]);
+    assert_eq!(ids(&plan.documents[1]), ["lan-2026-11-2", "vps-2026-11"]);
+    assert_eq!(plan.retiring.len(), 1);
+    assert_eq!(plan.retiring[0].id, "lan-2026-11");
+    assert_eq!(plan.retiring[0].recipient, roster["lan-2026-11"]);
+    let losing: Vec<&str> = plan
+        .readers
+        .iter()
+        .filter(|r| !r.loses.is_empty())
+        .map(|r| r.name.as_str())
+        .collect();
+    assert_eq!(losing, ["kasm", "nvr"]);
+    assert!(plan.readers.iter().all(|r| r.opens_before == r.opens_after));
+}
+
+#[test]
+fn a_sync_brings_a_new_operator_into_every_document() {
+    let (mut world, _) = split_world();
+    world.goal = Goal::Sync;
+    assert!(world.plan().unwrap().is_empty());
+    let mut second = world.topology.operators[0].clone();
+    second.name = "desktop".into();
+    second.recipients = vec![recipient()];
+    world.topology.operators.push(second);
+    let plan = world.plan().unwrap();
+    assert_eq!(plan.documents.len(), 4);
+    assert!(plan.retiring.is_empty());
+    assert!(plan.readers.iter().all(|r| r.receives.is_empty() && r.loses.is_empty()));
+}
+
+#[test]
+fn neither_rotation_nor_sync_widens_what_was_shared() {
+    let mut world = World::new();
+    world.goal = Goal::Sync;
+    world.targets[2].held.clear();
+    let problems = world.plan().unwrap_err();
+    assert!(
+        problems
+            .iter()
+            .any(|p| matches!(p, PlanProblem::Widening { reader, .. } if reader == "aegis")),
+        "{problems:?}"
+    );
 }

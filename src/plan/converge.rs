@@ -1,7 +1,8 @@
-//! The goal *split*: from one shared identity to one per zone, and the same again for what was added since.
+//! The one planner behind every goal: from what is there to what the topology wants.
 //!
-//! The planner converges: documents, rules and readers that are as the topology wants them are left alone, so that a
-//! split that was finished plans nothing.
+//! *Split* takes the repository from one shared identity to one per zone, *rotate* replaces the identities it is given,
+//! *sync* brings in line what was edited since. Documents, rules and readers that are as the topology wants them are left
+//! alone, so that a goal that was reached plans nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::inventory::{DocumentFacts, RepoFacts, TargetFacts};
 use crate::keys::Recipient;
-use crate::ledger::{Ledger, State};
+use crate::ledger::{Holder, Ledger, State};
 use crate::plan::access::{self, Access};
 use crate::plan::{
     Goal, Party, Plan, PlanProblem, PlannedDocument, PlannedIdentity, PlannedReader, PlannedRules,
@@ -33,6 +34,10 @@ pub struct PlanInput<'a> {
     pub at_hand: &'a [Recipient],
     /// Now; dates the new ids.
     pub now: Timestamp,
+    /// What is asked for.
+    pub goal: Goal,
+    /// The holders whose identities are replaced although they are live.
+    pub replace: &'a [Holder],
     /// The operator's word on single cases.
     pub leave: &'a Leave,
 }
@@ -48,11 +53,11 @@ pub struct Leave {
     pub widen: Vec<RepoPath>,
 }
 
-/// Plans a split.
+/// Plans the way to the goal.
 ///
 /// # Errors
 /// Every [`PlanProblem`] there is, not only the first.
-pub fn split(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
+pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
     let mut problems = role_problems(input);
     let identities = identities(input);
     let access = Access::new(input.topology, &identities);
@@ -69,7 +74,7 @@ pub fn split(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
             Ok(place) => {
                 let mut after = place.parties.clone();
                 after.extend(always.iter().cloned());
-                if needs_rewrite(document, &after, &identities) {
+                if concerned(input, document, &gone) && needs_rewrite(document, &after, &identities) {
                     problems.extend(document_problems(input, document));
                     let foreign = document.foreign.clone();
                     documents.push(PlannedDocument {
@@ -100,7 +105,7 @@ pub fn split(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
         .sum();
     let plan = Plan {
         version: 1,
-        goal: Goal::Split,
+        goal: input.goal,
         notes: notes(&readers),
         identities,
         retiring,
@@ -129,7 +134,8 @@ pub fn split(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
 fn identities(input: &PlanInput<'_>) -> Vec<PlannedIdentity> {
     let mut planned: Vec<PlannedIdentity> = Vec::new();
     for (holder, stem) in access::holders(input.topology) {
-        let identity = match input.ledger.live(&holder) {
+        let live = input.ledger.live(&holder).filter(|_| !input.replace.contains(&holder));
+        let identity = match live {
             Some(record) => PlannedIdentity {
                 id: record.id.clone(),
                 holder,
@@ -271,6 +277,15 @@ fn needs_rewrite(
     wanted.is_none_or(|wanted| wanted != document.recipients.iter().collect())
 }
 
+/// A rotation rewrites what the identities it replaces open, and nothing else.
+fn concerned(
+    input: &PlanInput<'_>,
+    document: &DocumentFacts,
+    gone: &BTreeSet<&Recipient>,
+) -> bool {
+    input.goal != Goal::Rotate || document.recipients.iter().any(|r| gone.contains(r))
+}
+
 fn document_problems(input: &PlanInput<'_>, document: &DocumentFacts) -> Vec<PlanProblem> {
     let mut problems = Vec::new();
     if document.key_groups > 1 {
@@ -352,7 +367,12 @@ fn widening(
 ) -> Vec<PlanProblem> {
     let mut problems = Vec::new();
     for document in documents {
-        let shared = document.before.iter().any(|r| gone.contains(r));
+        // What everybody could open may be given to any zone, but only when the zones are made.
+        let shared = input.goal == Goal::Split
+            && document
+                .before
+                .iter()
+                .any(|r| gone.contains(r) && !is_of_a_zone(input, r));
         if shared || input.leave.widen.contains(&document.path) {
             continue;
         }
@@ -373,6 +393,12 @@ fn widening(
     problems
 }
 
+/// Whether a recipient was minted for a zone or host, rather than adopted.
+fn is_of_a_zone(input: &PlanInput<'_>, recipient: &Recipient) -> bool {
+    let record = input.ledger.record_of(recipient);
+    record.is_some_and(|r| !matches!(r.holder, Holder::Shared(_)))
+}
+
 fn notes(readers: &[PlannedReader]) -> Vec<String> {
     let blind: Vec<&str> = readers
         .iter()
@@ -389,5 +415,5 @@ fn notes(readers: &[PlannedReader]) -> Vec<String> {
 }
 
 #[cfg(test)]
-#[path = "split_tests.rs"]
+#[path = "converge_tests.rs"]
 mod tests;

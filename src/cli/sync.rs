@@ -1,0 +1,25 @@
+//! `cofferdam sync`: bring the repository and its readers in line with an edited topology.
+
+use crate::cli::begin::{self, BeginArgs};
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::planning::Asked;
+use crate::plan::Goal;
+
+/// Bring documents, rules and readers in line with an edited cofferdam.toml.
+///
+/// A host that joined its zone receives the zone's identity, a document that moved gets its new place's recipients, a new
+/// operator is wrapped into every document. No reader gains a document that it could not open before, unless --widen names it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    begin: BeginArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit 1 for a refusal before any act, 4 for a stale saved plan, 5 for a stop part-way.
+pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
+    begin::run(&Asked::goal(Goal::Sync), &args.begin, context)
+}
