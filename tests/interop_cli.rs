@@ -6,7 +6,6 @@
     reason = "edge: a test of whole programs"
 )]
 
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -44,7 +43,10 @@ fn cofferdam(folder: &Path, argv: &[String], env: &Value) -> Output {
 
 fn copy_of(case: &Value) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
-    copy(&root().join("cases").join(case["name"].as_str().unwrap()), to.path());
+    copy(
+        &root().join("cases").join(case["name"].as_str().unwrap()),
+        to.path(),
+    );
     to
 }
 
@@ -62,7 +64,11 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn is_defect(case: &Value) -> bool {
-    case["tags"].as_array().unwrap().iter().any(|t| t == "sops-defect")
+    case["tags"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|t| t == "sops-defect")
 }
 
 #[test]
@@ -79,7 +85,10 @@ fn decrypt_answers_as_sops_did() {
             let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(!stderr.contains("panicked"), "{name}: {stderr}");
             if run["exit"] != 0 {
-                if output.status.success() || !output.stdout.is_empty() || !stderr.contains("error: ") {
+                if output.status.success()
+                    || !output.stdout.is_empty()
+                    || !stderr.contains("error: ")
+                {
                     failures.push(format!("{name}: not refused: {stderr}"));
                 }
                 continue;
@@ -88,7 +97,9 @@ fn decrypt_answers_as_sops_did() {
             if !output.status.success() || (output.stdout != recorded && !is_defect(&case)) {
                 let found = String::from_utf8_lossy(&output.stdout).into_owned();
                 let wanted = String::from_utf8_lossy(&recorded).into_owned();
-                failures.push(format!("{name}: {stderr}\n--- wanted\n{wanted}--- found\n{found}"));
+                failures.push(format!(
+                    "{name}: {stderr}\n--- wanted\n{wanted}--- found\n{found}"
+                ));
             }
         }
     }
@@ -146,7 +157,10 @@ fn encrypt_takes_the_recorded_arguments_and_the_result_decrypts_to_the_recorded_
             let opened = cofferdam(folder.path(), &argv, &run["env"]);
             let recorded = fs::read(root().join(run["stdout"].as_str().unwrap())).unwrap();
             if opened.stdout != recorded && !is_defect(&case) {
-                failures.push(format!("{name}: decrypts otherwise: {}", String::from_utf8_lossy(&opened.stderr)));
+                failures.push(format!(
+                    "{name}: decrypts otherwise: {}",
+                    String::from_utf8_lossy(&opened.stderr)
+                ));
             }
         }
     }
@@ -158,7 +172,13 @@ fn encrypt_takes_the_recorded_arguments_and_the_result_decrypts_to_the_recorded_
 fn renew_keeps_everything_and_writes_nothing_if_one_file_is_bad() {
     let folder = tempfile::tempdir().unwrap();
     let vectors = root().join("cases");
-    for (case, file) in [("env-basic", "enc.env"), ("json-nested", "enc.json"), ("yaml-types", "enc.yaml"), ("ini-basic", "enc.ini"), ("bin-text", "enc.bin")] {
+    for (case, file) in [
+        ("env-basic", "enc.env"),
+        ("json-nested", "enc.json"),
+        ("yaml-types", "enc.yaml"),
+        ("ini-basic", "enc.ini"),
+        ("bin-text", "enc.bin"),
+    ] {
         fs::copy(vectors.join(case).join(file), folder.path().join(file)).unwrap();
     }
     fs::write(folder.path().join("plain.yaml"), "a: 1\n").unwrap();
@@ -169,7 +189,10 @@ fn renew_keeps_everything_and_writes_nothing_if_one_file_is_bad() {
     };
     let decrypted = |file: &str| call(&["decrypt", file]).stdout;
     let files = ["enc.env", "enc.json", "enc.yaml", "enc.ini", "enc.bin"];
-    let before: Vec<_> = files.iter().map(|f| (fs::read(folder.path().join(f)).unwrap(), decrypted(f))).collect();
+    let before: Vec<_> = files
+        .iter()
+        .map(|f| (fs::read(folder.path().join(f)).unwrap(), decrypted(f)))
+        .collect();
 
     let bad = vectors.join("bad-value/enc.yaml");
     fs::copy(bad, folder.path().join("bad.yaml")).unwrap();
@@ -178,19 +201,37 @@ fn renew_keeps_everything_and_writes_nothing_if_one_file_is_bad() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("bad.yaml"));
     for (file, (bytes, _)) in files.iter().zip(&before) {
-        assert_eq!(&fs::read(folder.path().join(file)).unwrap(), bytes, "{file}");
+        assert_eq!(
+            &fs::read(folder.path().join(file)).unwrap(),
+            bytes,
+            "{file}"
+        );
     }
 
     fs::remove_file(folder.path().join("bad.yaml")).unwrap();
     let done = call(&["renew", "."]);
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    assert_eq!(String::from_utf8_lossy(&done.stdout), "5 documents renewed\n");
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&done.stdout),
+        "5 documents renewed\n"
+    );
     assert!(call(&["verify", "."]).status.success());
     for (file, (bytes, plain)) in files.iter().zip(&before) {
-        assert_ne!(&fs::read(folder.path().join(file)).unwrap(), bytes, "{file}");
+        assert_ne!(
+            &fs::read(folder.path().join(file)).unwrap(),
+            bytes,
+            "{file}"
+        );
         assert_eq!(&decrypted(file), plain, "{file}");
     }
-    assert_eq!(fs::read(folder.path().join("plain.yaml")).unwrap(), b"a: 1\n");
+    assert_eq!(
+        fs::read(folder.path().join("plain.yaml")).unwrap(),
+        b"a: 1\n"
+    );
     assert_eq!(call(&["renew", "plain.yaml"]).status.code(), Some(1));
 }
 
@@ -201,7 +242,16 @@ fn flags_that_contradict_each_other_are_usage_errors() {
     let age = "age1y9w8ltdtzmjusvk9h43kevq8nxspu48xttzha80v6lsgkmse6c5qnr0rss";
     for argv in [
         vec!["encrypt", "-a", age, "-i", "--output", "x", "p.yaml"],
-        vec!["encrypt", "-a", age, "--encrypted-regex", "a", "--encrypted-suffix", "b", "p.yaml"],
+        vec![
+            "encrypt",
+            "-a",
+            age,
+            "--encrypted-regex",
+            "a",
+            "--encrypted-suffix",
+            "b",
+            "p.yaml",
+        ],
         vec!["encrypt", "-a", age],
         vec!["decrypt", "--extract", "a", "p.yaml"],
     ] {

@@ -83,7 +83,11 @@ fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, ApplyError> {
                 continue;
             };
             for entry in entries.flatten() {
-                if entry.file_name().to_str().is_some_and(|n| pattern.matches(n)) {
+                if entry
+                    .file_name()
+                    .to_str()
+                    .is_some_and(|n| pattern.matches(n))
+                {
                     next.push(entry.path());
                 }
             }

@@ -142,8 +142,8 @@ impl JournalFile {
             if entries.is_empty() {
                 continue;
             }
-            let progress = Progress::of(entries)
-                .map_err(|source| JournalError::Order { path, source })?;
+            let progress =
+                Progress::of(entries).map_err(|source| JournalError::Order { path, source })?;
             if progress.outcome.is_none() {
                 return Ok(Some(progress.run));
             }

@@ -57,7 +57,12 @@ impl Run<'_> {
         let unminted = || ApplyError::Unminted { id: id.to_owned() };
         let identity = Identity::mint();
         let recipient = identity.recipient().ok_or_else(unminted)?;
-        let holder = self.plan().identity(id).ok_or_else(unminted)?.holder.clone();
+        let holder = self
+            .plan()
+            .identity(id)
+            .ok_or_else(unminted)?
+            .holder
+            .clone();
         self.seal(id, &identity)?;
         self.ledger
             .add(Record::minted(id, holder, recipient, now()))?;
@@ -161,7 +166,12 @@ impl Run<'_> {
 
     /// Everything that can open documents here: identities at hand and those of the plan that could be had.
     pub(super) fn keys(&mut self) -> IdentitySet {
-        let ids: Vec<String> = self.plan().identities.iter().map(|i| i.id.clone()).collect();
+        let ids: Vec<String> = self
+            .plan()
+            .identities
+            .iter()
+            .map(|i| i.id.clone())
+            .collect();
         let mut identities = Vec::new();
         for id in ids {
             // Not having one is no failure: the data key in memory checks what it would have opened.

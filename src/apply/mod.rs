@@ -5,9 +5,9 @@
 //! and targets tell what is true. Nothing that can still open a document is removed before everything that must open it
 //! has been shown to.
 
+mod clones;
 pub mod error;
 pub mod journal_file;
-mod clones;
 mod mint;
 mod publish;
 mod receipts;
@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 pub use error::ApplyError;
-pub use undo::Undone;
 pub use journal_file::{JOURNAL_FOLDER, JournalFile};
+pub use undo::Undone;
 
 use crate::fleet::Target;
 use crate::journal::{Entry, Outcome, Progress, Step};

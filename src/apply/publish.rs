@@ -21,7 +21,8 @@ impl Run<'_> {
         }
         if !self.mismatches()?.is_empty() {
             self.commit()?;
-        } else if let (Some(head), true) = (self.work.git.head()?, self.progress().commits.is_empty())
+        } else if let (Some(head), true) =
+            (self.work.git.head()?, self.progress().commits.is_empty())
         {
             // Killed between the commit and its record.
             self.journal.record(Entry::Committed {
@@ -47,7 +48,9 @@ impl Run<'_> {
         let message = self.message();
         if self.progress().index.is_none() {
             let entries = self.work.git.index_entries(&paths)?;
-            let entries = entries.into_iter().map(|e| e.map(|e| (e.mode, e.oid.to_string())));
+            let entries = entries
+                .into_iter()
+                .map(|e| e.map(|e| (e.mode, e.oid.to_string())));
             self.journal.record(Entry::Indexed {
                 entries: paths.iter().cloned().zip(entries).collect(),
             })?;
@@ -90,13 +93,21 @@ impl Run<'_> {
             "chore(sops): {subject}\n\nDocuments re-encrypted under new data keys: {}\nIdentities: {}\nRetiring: {}\n",
             plan.documents.len(),
             identities.join(", "),
-            if retiring.is_empty() { "none".to_owned() } else { retiring.join(", ") },
+            if retiring.is_empty() {
+                "none".to_owned()
+            } else {
+                retiring.join(", ")
+            },
         )
     }
 
     /// Who gets a new identity, for people.
     fn minted_holders(&self) -> Vec<String> {
-        let minted = self.plan().identities.iter().filter(|i| i.recipient.is_none());
+        let minted = self
+            .plan()
+            .identities
+            .iter()
+            .filter(|i| i.recipient.is_none());
         minted.map(|i| i.holder.to_string()).collect()
     }
 

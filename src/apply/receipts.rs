@@ -14,7 +14,12 @@ impl Run<'_> {
         if self.progress().retirement_begun() {
             return Ok(());
         }
-        let names: Vec<&str> = self.plan().readers.iter().map(|r| r.name.as_str()).collect();
+        let names: Vec<&str> = self
+            .plan()
+            .readers
+            .iter()
+            .map(|r| r.name.as_str())
+            .collect();
         self.work.observer.phase("prove", &names.join(", "));
         self.step(Step::Prove, |run| {
             let failures = run.failing_readers(&[])?;
@@ -71,7 +76,10 @@ impl Run<'_> {
             let must = reader.needs.contains(id);
             let receipt = self.ask(reader, recipient)?;
             if must && !(receipt.opened && receipt.everywhere) {
-                return Ok(Some(format!("{} cannot open what is wrapped to {id}", reader.name)));
+                return Ok(Some(format!(
+                    "{} cannot open what is wrapped to {id}",
+                    reader.name
+                )));
             }
             if !must && receipt.opened {
                 return Ok(Some(format!(
@@ -94,7 +102,11 @@ impl Run<'_> {
         }
         for recipient in gone {
             if self.ask(reader, recipient)?.opened {
-                return Ok(Some(format!("{} still opens {}", reader.name, recipient.short())));
+                return Ok(Some(format!(
+                    "{} still opens {}",
+                    reader.name,
+                    recipient.short()
+                )));
             }
         }
         Ok(None)

@@ -3,8 +3,8 @@
 
 use rayon::prelude::*;
 
-use crate::apply::{ApplyError, Run, read_optional};
 use crate::apply::rewrite::store_of;
+use crate::apply::{ApplyError, Run, read_optional};
 use crate::journal::Step;
 use crate::keys::Recipient;
 use crate::ledger::{LEDGER_PATH, State};
@@ -49,7 +49,13 @@ impl Run<'_> {
 
     fn withdraw_from_all(&mut self, recipient: &Recipient) -> Result<(), ApplyError> {
         let mut announced = false;
-        for name in self.plan().readers.iter().map(|r| r.name.clone()).collect::<Vec<_>>() {
+        for name in self
+            .plan()
+            .readers
+            .iter()
+            .map(|r| r.name.clone())
+            .collect::<Vec<_>>()
+        {
             let held = self.work.targets[&name]
                 .read()
                 .map_err(ApplyError::target(&name))?;
@@ -77,7 +83,12 @@ impl Run<'_> {
     /// Protocol rule 3: an operator's identity at hand opens every rewritten document, and each recovery identity was read
     /// back from where it is kept; or the operator waived it by name.
     fn check_possession(&self) -> Result<(), ApplyError> {
-        let waived = |name: &str| self.waived.iter().chain(&self.progress().options.unproven).any(|n| n == name);
+        let waived = |name: &str| {
+            self.waived
+                .iter()
+                .chain(&self.progress().options.unproven)
+                .any(|n| n == name)
+        };
         let mut missing = Vec::new();
         let mut operators = Vec::new();
         let mut shown = false;

@@ -56,7 +56,11 @@ impl Run<'_> {
         }
         if !open.is_empty() {
             let documents = open.iter().filter(|(item, _)| item.index.is_some()).count();
-            let rules = if documents < open.len() { ", and .sops.yaml" } else { "" };
+            let rules = if documents < open.len() {
+                ", and .sops.yaml"
+            } else {
+                ""
+            };
             let detail = format!("{documents} documents under new data keys{rules}");
             self.work.observer.phase("rewrite", &detail);
             self.step(Step::Stage, |run| run.stage(open))?;
@@ -64,7 +68,12 @@ impl Run<'_> {
         if waiting || !self.is_done(&Step::Publish) {
             self.replace(&items)?;
         }
-        let active: Vec<String> = self.plan().identities.iter().map(|i| i.id.clone()).collect();
+        let active: Vec<String> = self
+            .plan()
+            .identities
+            .iter()
+            .map(|i| i.id.clone())
+            .collect();
         self.advance(&active, State::Active)?;
         let leaving: Vec<String> = self.plan().retiring.iter().map(|r| r.id.clone()).collect();
         self.advance(&leaving, State::Retiring)
@@ -122,12 +131,11 @@ impl Run<'_> {
                     None => self.new_rules(before.as_deref())?,
                     Some(index) => {
                         let planned = &plan.documents[index];
-                        let recipients =
-                            planned
-                                .recipients_after(&roster)
-                                .ok_or_else(|| ApplyError::Unminted {
-                                    id: planned.place.clone(),
-                                })?;
+                        let recipients = planned.recipients_after(&roster).ok_or_else(|| {
+                            ApplyError::Unminted {
+                                id: planned.place.clone(),
+                            }
+                        })?;
                         let source = before.as_deref().ok_or_else(|| ApplyError::Staged {
                             path: item.path.clone(),
                             reason: "the document is gone".to_owned(),

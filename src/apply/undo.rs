@@ -141,7 +141,14 @@ impl Run<'_> {
             (true, _, _) => kept,
             (false, Some(recipients), Some(now)) => {
                 let keys = self.keys();
-                Some(rewrapped(path, now, recipients, false, &keys, super::now())?)
+                Some(rewrapped(
+                    path,
+                    now,
+                    recipients,
+                    false,
+                    &keys,
+                    super::now(),
+                )?)
             }
             _ => {
                 self.work
@@ -181,11 +188,7 @@ impl Run<'_> {
 
     /// Takes the run's commits off the branch; the work tree stays.
     fn uncommit(&mut self) -> Result<(), ApplyError> {
-        let first = self
-            .progress()
-            .head
-            .as_deref()
-            .and_then(Oid::parse);
+        let first = self.progress().head.as_deref().and_then(Oid::parse);
         let head = self.work.git.head()?;
         let index = self.progress().index.clone();
         let Some(index) = index else { return Ok(()) };
@@ -240,7 +243,9 @@ impl Run<'_> {
 
     /// Wraps today's values to the recipients of before, all documents checked before the first is written.
     fn rewrite_back(&mut self) -> Result<(), ApplyError> {
-        self.work.observer.phase("undo", "documents and rules, by a further commit");
+        self.work
+            .observer
+            .phase("undo", "documents and rules, by a further commit");
         let keys = self.keys();
         let mut made = Vec::new();
         for planned in &self.plan().documents {
@@ -254,7 +259,14 @@ impl Run<'_> {
             if document.recipients() == planned.before.iter().collect::<Vec<_>>() {
                 continue;
             }
-            let back = rewrapped(&planned.path, &now, &planned.before, false, &keys, super::now())?;
+            let back = rewrapped(
+                &planned.path,
+                &now,
+                &planned.before,
+                false,
+                &keys,
+                super::now(),
+            )?;
             made.push((planned.path.clone(), target, now, back));
         }
         for (path, target, now, back) in made {
@@ -289,7 +301,11 @@ impl Run<'_> {
         };
         if !differs(self)?.is_empty() {
             self.step(Step::Publish, |run| {
-                match run.work.git.commit(&paths, "chore(sops): take the run back\n") {
+                match run
+                    .work
+                    .git
+                    .commit(&paths, "chore(sops): take the run back\n")
+                {
                     Ok(_) | Err(GitError::NothingToCommit) => Ok(()),
                     Err(error) => Err(ApplyError::CommitRefused(error)),
                 }

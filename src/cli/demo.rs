@@ -57,7 +57,11 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     stage.note("hosts    seven folders, each with the shared identity in etc/sops/age/keys.txt");
     stage.note("cluster  a folder with the shared identity as a Flux Secret's entry");
     context.ui.note("");
-    context.ui.answer(proof(&stage, &repo, "before: who opens how many documents")?);
+    context.ui.answer(proof(
+        &stage,
+        &repo,
+        "before: who opens how many documents",
+    )?);
 
     title("1  An offline recovery identity");
     let recovery = stage.cofferdam(&["recovery", "create", "--out", "../recovery.txt"])?;
@@ -76,7 +80,9 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     title("3  The plan, confirmed and applied");
     stage.cofferdam(&["split", "--yes"])?;
     title("4  Afterwards");
-    context.ui.answer(proof(&stage, &repo, "after: who opens how many documents")?);
+    context
+        .ui
+        .answer(proof(&stage, &repo, "after: who opens how many documents")?);
     context.ui.note(format!(
         "\nLook around (plain sops and age open everything here):\n  cd {}\n  git log --stat -2; cat cofferdam.toml .sops.yaml; cofferdam status\nRemove it: rm -r {}",
         repo.display(),
@@ -99,7 +105,10 @@ fn make_folder(args: &Args, context: &Context) -> Result<PathBuf, CliError> {
         }
     };
     if folder.exists() {
-        return Err(CliError::usage(format!("{} exists already", folder.display())));
+        return Err(CliError::usage(format!(
+            "{} exists already",
+            folder.display()
+        )));
     }
     atomic_write::create_folder(&folder, 0o700)?;
     Ok(folder)
@@ -152,7 +161,11 @@ impl Stage<'_> {
             .current_dir(folder)
             .stdin(Stdio::null())
             .output()
-            .map_err(|e| CliError::failed("cannot run git").caused_by(&e).hint("install git"))?;
+            .map_err(|e| {
+                CliError::failed("cannot run git")
+                    .caused_by(&e)
+                    .hint("install git")
+            })?;
         if output.status.success() {
             return Ok(());
         }
@@ -190,7 +203,10 @@ impl Stage<'_> {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        Err(CliError::failed(format!("cofferdam {} failed", args.join(" "))))
+        Err(CliError::failed(format!(
+            "cofferdam {} failed",
+            args.join(" ")
+        )))
     }
 
     fn note(&self, text: &str) {
@@ -222,12 +238,18 @@ fn proof(stage: &Stage<'_>, repo: &Path, title: &str) -> Result<String, CliError
     }
     let mut table = Table::new(2);
     let mut head = vec![title.to_owned()];
-    head.extend(groups.iter().map(|(name, all)| format!("{name} ({})", all.len())));
+    head.extend(
+        groups
+            .iter()
+            .map(|(name, all)| format!("{name} ({})", all.len())),
+    );
     table.row(head);
     for (holder, identities) in holders(stage)? {
         let mut row = vec![holder];
         for documents in groups.values() {
-            let opened = documents.iter().filter(|d| d.open_with(&identities).is_ok());
+            let opened = documents
+                .iter()
+                .filter(|d| d.open_with(&identities).is_ok());
             row.push(match opened.count() {
                 0 => "–".to_owned(),
                 n => n.to_string(),
@@ -253,7 +275,10 @@ fn holders(stage: &Stage<'_>) -> Result<Vec<(String, IdentitySet)>, CliError> {
         }
     }
     holders.push(("cluster minipcs".to_owned(), cluster));
-    for (name, file) in [("operator laptop", "laptop.txt"), ("recovery", "recovery.txt")] {
+    for (name, file) in [
+        ("operator laptop", "laptop.txt"),
+        ("recovery", "recovery.txt"),
+    ] {
         let path = stage.folder.join(file);
         if path.exists() {
             holders.push((name.to_owned(), read_identities(&path)?));

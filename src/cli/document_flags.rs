@@ -1,5 +1,8 @@
 //! Flags and look-ups that the commands on single documents share: formats, selectors, `.sops.yaml`, identities.
-#![expect(clippy::disallowed_methods, reason = "edge: reads the files and the configuration that the user names")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "edge: reads the files and the configuration that the user names"
+)]
 
 use std::path::{Component, Path, PathBuf};
 
@@ -111,9 +114,8 @@ impl FileFlags {
                 .map_err(|e| CliError::failed("cannot read standard input").caused_by(&e))?;
             return Ok(bytes);
         };
-        std::fs::read(context.resolve(file)).map_err(|e| {
-            CliError::failed(format!("cannot read {}", file.display())).caused_by(&e)
-        })
+        std::fs::read(context.resolve(file))
+            .map_err(|e| CliError::failed(format!("cannot read {}", file.display())).caused_by(&e))
     }
 
     /// Writes the result where the flags say; a new file gets `mode`.

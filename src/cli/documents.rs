@@ -1,5 +1,8 @@
 //! Many documents at once: found below paths, opened in parallel.
-#![expect(clippy::disallowed_methods, reason = "edge: resolves the paths that the user names")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "edge: resolves the paths that the user names"
+)]
 
 use std::path::{Path, PathBuf};
 
@@ -50,7 +53,9 @@ impl Documents {
     /// The names and the real paths, in order.
     pub fn paths(&self) -> Vec<(String, PathBuf)> {
         let paths = self.0.iter();
-        paths.map(|(name, path, _)| (name.clone(), path.clone())).collect()
+        paths
+            .map(|(name, path, _)| (name.clone(), path.clone()))
+            .collect()
     }
 
     /// Opens all, in order; whatever must be asked or run is asked or run once for all of them.

@@ -19,7 +19,10 @@ impl<'a> Narrator<'a> {
 
 impl Observer for Narrator<'_> {
     fn phase(&self, name: &str, detail: &str) {
-        self.ui.note(format!("{} {detail}", Tone::Bold.paint(format!("{name:<8}"))));
+        self.ui.note(format!(
+            "{} {detail}",
+            Tone::Bold.paint(format!("{name:<8}"))
+        ));
     }
 
     fn note(&self, text: &str) {

@@ -76,7 +76,12 @@ impl Asked {
         let mut replace = Vec::new();
         for name in &self.zones {
             if project.topology.zone(name).is_none() {
-                let zones: Vec<&str> = project.topology.zones.iter().map(|z| z.name.as_str()).collect();
+                let zones: Vec<&str> = project
+                    .topology
+                    .zones
+                    .iter()
+                    .map(|z| z.name.as_str())
+                    .collect();
                 return Err(CliError::usage(format!("there is no zone {name}"))
                     .hint(format!("zones are: {}", zones.join(", "))));
             }
@@ -107,7 +112,9 @@ fn zone_of<'a>(project: &'a Project, holder: &Holder) -> Option<&'a topology::Zo
 
 fn is_due(project: &Project, holder: &Holder, zone: &topology::Zone) -> bool {
     let minted = project.ledger.live(holder).and_then(|record| record.minted);
-    let due = minted.zip(zone.max_age).and_then(|(at, age)| at.checked_add(age).ok());
+    let due = minted
+        .zip(zone.max_age)
+        .and_then(|(at, age)| at.checked_add(age).ok());
     due.is_some_and(|due| due <= Timestamp::now())
 }
 

@@ -15,7 +15,7 @@ use crate::cli::decrypt::warn;
 use crate::cli::document_flags;
 use crate::cli::documents::Documents;
 use crate::cli::error::CliError;
-use crate::repo::atomic_write::{self, Mode};
+use crate::repo::batch_write::{self, Replacement};
 use crate::sops::{Document, DocumentError, NewKeys, NewRecipients, Verified};
 
 /// Re-encrypt documents under new data keys, in place; who can open them stays as it is.
@@ -118,10 +118,18 @@ fn renew(
 }
 
 fn write(staged: &[Staged]) -> Result<(), CliError> {
-    let results: Vec<_> = staged
-        .par_iter()
-        .map(|s| atomic_write::replace_expecting(&s.path, Some(&s.before), &s.after, Mode::Keep))
+    let replacements: Vec<Replacement> = staged
+        .iter()
+        .map(|s| Replacement {
+            path: &s.path,
+            expected: &s.before,
+            bytes: &s.after,
+        })
         .collect();
+    let results = batch_write::replace_all(&replacements).map_err(|error| {
+        CliError::from_error(&error)
+            .hint("make room, or mend what refused the write, and run it again")
+    })?;
     let failed: Vec<String> = staged
         .iter()
         .zip(&results)

@@ -1,12 +1,12 @@
 //! `cofferdam resume`: go on with a run that crashed or stopped.
 
 use crate::apply::{Phase, Run};
+use crate::cli::begin::HoldAt;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::narrator::Narrator;
 use crate::cli::project::Project;
 use crate::cli::run_outcome;
-use crate::cli::begin::HoldAt;
 
 /// Go on with a run that crashed or stopped; with none, there is nothing to do.
 #[derive(Debug, clap::Args)]

@@ -27,7 +27,10 @@ pub struct Progress {
     /// What readers were like before their first delivery.
     pub found: BTreeMap<String, Before>,
     /// The index entries (mode, blob) of the run's files before the first commit.
-    #[expect(clippy::type_complexity, reason = "a list of plain facts, named by the line above")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "a list of plain facts, named by the line above"
+    )]
     pub index: Option<Vec<(RepoPath, Option<(String, String)>)>>,
     /// The run's commits, in order.
     pub commits: Vec<String>,

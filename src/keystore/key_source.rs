@@ -1,6 +1,9 @@
 //! One source of identities: bytes of a key file or an SSH key, from a file, a variable or a command.
 
-#![expect(clippy::disallowed_methods, reason = "edge: where identities are found")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "edge: where identities are found"
+)]
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -3,7 +3,10 @@
 //! Source: sops 3.11.0 `age/keysource.go`, and 3.12 for `SOPS_AGE_SSH_PRIVATE_KEY_CMD` and `SOPS_AGE_RECIPIENT`. All
 //! places count, not the first; one that fails matters only if nothing else opens a file.
 
-#![expect(clippy::disallowed_methods, reason = "edge: where identities are found")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "edge: where identities are found"
+)]
 
 use std::io;
 use std::path::{Path, PathBuf};

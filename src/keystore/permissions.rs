@@ -1,6 +1,9 @@
 //! Who else can read a key file: its mode, its folder's, and what kind of file it is.
 
-#![expect(clippy::disallowed_methods, reason = "edge: where identities are found")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "edge: where identities are found"
+)]
 
 use std::fmt;
 use std::fs;

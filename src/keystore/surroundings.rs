@@ -1,6 +1,9 @@
 //! The environment as a value, so that a lookup depends on nothing else.
 
-#![expect(clippy::disallowed_methods, reason = "edge: where identities are found")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "edge: where identities are found"
+)]
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

@@ -1,6 +1,9 @@
 //! Questions on the controlling terminal, with nothing seen of what is secret.
 
-#![expect(clippy::disallowed_methods, reason = "edge: where identities are found")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "edge: where identities are found"
+)]
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};

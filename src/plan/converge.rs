@@ -74,7 +74,8 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
             Ok(place) => {
                 let mut after = place.parties.clone();
                 after.extend(always.iter().cloned());
-                if concerned(input, document, &gone) && needs_rewrite(document, &after, &identities) {
+                if concerned(input, document, &gone) && needs_rewrite(document, &after, &identities)
+                {
                     problems.extend(document_problems(input, document));
                     let foreign = document.foreign.clone();
                     documents.push(PlannedDocument {
@@ -134,7 +135,10 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
 fn identities(input: &PlanInput<'_>) -> Vec<PlannedIdentity> {
     let mut planned: Vec<PlannedIdentity> = Vec::new();
     for (holder, stem) in access::holders(input.topology) {
-        let live = input.ledger.live(&holder).filter(|_| !input.replace.contains(&holder));
+        let live = input
+            .ledger
+            .live(&holder)
+            .filter(|_| !input.replace.contains(&holder));
         let identity = match live {
             Some(record) => PlannedIdentity {
                 id: record.id.clone(),
@@ -278,11 +282,7 @@ fn needs_rewrite(
 }
 
 /// A rotation rewrites what the identities it replaces open, and nothing else.
-fn concerned(
-    input: &PlanInput<'_>,
-    document: &DocumentFacts,
-    gone: &BTreeSet<&Recipient>,
-) -> bool {
+fn concerned(input: &PlanInput<'_>, document: &DocumentFacts, gone: &BTreeSet<&Recipient>) -> bool {
     input.goal != Goal::Rotate || document.recipients.iter().any(|r| gone.contains(r))
 }
 

@@ -288,7 +288,10 @@ fn rotating_a_zone_concerns_that_zone_alone() {
     world.replace = vec![Holder::Zone("lan".into())];
     let plan = world.plan().unwrap();
     let paths: Vec<&str> = plan.documents.iter().map(|d| d.path.as_str()).collect();
-    assert_eq!(paths, ["docker/kasm/x/.sops.env", "docker/shared/.sops.env"]);
+    assert_eq!(
+        paths,
+        ["docker/kasm/x/.sops.env", "docker/shared/.sops.env"]
+    );
     assert_eq!(ids(&plan.documents[1]), ["lan-2026-11-2", "vps-2026-11"]);
     assert_eq!(plan.retiring.len(), 1);
     assert_eq!(plan.retiring[0].id, "lan-2026-11");
@@ -315,7 +318,11 @@ fn a_sync_brings_a_new_operator_into_every_document() {
     let plan = world.plan().unwrap();
     assert_eq!(plan.documents.len(), 4);
     assert!(plan.retiring.is_empty());
-    assert!(plan.readers.iter().all(|r| r.receives.is_empty() && r.loses.is_empty()));
+    assert!(
+        plan.readers
+            .iter()
+            .all(|r| r.receives.is_empty() && r.loses.is_empty())
+    );
 }
 
 #[test]

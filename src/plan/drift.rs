@@ -76,7 +76,13 @@ pub fn standing(input: &StandingInput<'_>) -> Standing {
     let mut due: Vec<String> = identities
         .iter()
         .filter(|i| i.due.is_some_and(|due| due <= input.now))
-        .filter_map(|i| Some(format!("{} of {} is due for rotation", i.id.as_ref()?, i.holder)))
+        .filter_map(|i| {
+            Some(format!(
+                "{} of {} is due for rotation",
+                i.id.as_ref()?,
+                i.holder
+            ))
+        })
         .collect();
     due.extend(drills(input));
     Standing {
@@ -94,11 +100,17 @@ fn identities(input: &StandingInput<'_>) -> Vec<IdentityStanding> {
             let (zone, readers) = match &holder {
                 Holder::Zone(zone) => {
                     let readers = access::readers_of(input.topology, zone);
-                    (zone.clone(), readers.into_iter().map(str::to_owned).collect())
+                    (
+                        zone.clone(),
+                        readers.into_iter().map(str::to_owned).collect(),
+                    )
                 }
                 Holder::Host(host) => {
                     let zone = access::zone_of_reader(input.topology, host);
-                    (zone.map_or_else(String::new, |z| z.name.clone()), vec![host.clone()])
+                    (
+                        zone.map_or_else(String::new, |z| z.name.clone()),
+                        vec![host.clone()],
+                    )
                 }
                 Holder::Shared(id) => (String::new(), vec![id.clone()]),
             };
@@ -112,7 +124,9 @@ fn identities(input: &StandingInput<'_>) -> Vec<IdentityStanding> {
                 id: record.map(|r| r.id.clone()),
                 state: record.map(|r| r.state),
                 minted,
-                due: minted.zip(max_age).and_then(|(at, age)| at.checked_add(age).ok()),
+                due: minted
+                    .zip(max_age)
+                    .and_then(|(at, age)| at.checked_add(age).ok()),
                 opens: record.map_or(0, |r| {
                     let opened = input.documents.iter();
                     opened.filter(|(_, to)| to.contains(&r.recipient)).count()
@@ -172,7 +186,10 @@ fn drift(input: &StandingInput<'_>, live: &[PlannedIdentity]) -> Vec<String> {
     }
     for record in input.ledger.records() {
         if record.state == State::Retiring {
-            drift.push(format!("{} is retiring and still held by readers", record.id));
+            drift.push(format!(
+                "{} is retiring and still held by readers",
+                record.id
+            ));
         }
     }
     for (path, recipients) in input.documents {
@@ -186,7 +203,10 @@ fn drift(input: &StandingInput<'_>, live: &[PlannedIdentity]) -> Vec<String> {
                     .filter_map(|p: &Party| p.recipient(&roster))
                     .collect();
                 if wanted != recipients.iter().collect() {
-                    drift.push(format!("{path} is not encrypted to the readers of {}", place.name));
+                    drift.push(format!(
+                        "{path} is not encrypted to the readers of {}",
+                        place.name
+                    ));
                 }
             }
         }

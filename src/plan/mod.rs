@@ -10,7 +10,6 @@ pub mod problem;
 pub mod reader_safety;
 pub mod rules;
 
-
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

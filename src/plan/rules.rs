@@ -98,7 +98,12 @@ pub fn planned(input: &PlannedInput<'_>) -> Result<PlannedRules, Vec<PlanProblem
 /// Everything that stands in the way.
 pub fn rewritten(input: &RulesInput<'_>) -> Result<Rewritten, Vec<RulesFailure>> {
     let access = Access::new(input.topology, &input.plan.identities);
-    let known: Vec<RepoPath> = input.documents.iter().chain(input.others).cloned().collect();
+    let known: Vec<RepoPath> = input
+        .documents
+        .iter()
+        .chain(input.others)
+        .cloned()
+        .collect();
     let mut desired = Vec::new();
     let mut sets: Vec<&FileSet> = Vec::new();
     let mut failures = Vec::new();
@@ -194,7 +199,12 @@ fn recipients(
 
 /// The expressions that the topology at HEAD generates: rules of ours that may go.
 fn previous_rules(input: &PlannedInput<'_>) -> Vec<String> {
-    let known: Vec<RepoPath> = input.documents.iter().chain(input.others).cloned().collect();
+    let known: Vec<RepoPath> = input
+        .documents
+        .iter()
+        .chain(input.others)
+        .cloned()
+        .collect();
     let previous = input.previous.map(file_sets).unwrap_or_default();
     previous
         .iter()
@@ -212,7 +222,10 @@ fn too_wide(input: &PlannedInput<'_>) -> Vec<String> {
         let Ok(Some(rule)) = file.rule_for(path.as_str()) else {
             continue;
         };
-        match counts.iter_mut().find(|(regex, _)| *regex == rule.path_regex) {
+        match counts
+            .iter_mut()
+            .find(|(regex, _)| *regex == rule.path_regex)
+        {
             Some((_, count)) => *count += 1,
             None => counts.push((rule.path_regex.clone(), 1)),
         }
@@ -220,7 +233,11 @@ fn too_wide(input: &PlannedInput<'_>) -> Vec<String> {
     counts
         .into_iter()
         .map(|(regex, count)| {
-            let files = if count == 1 { "1 file that is" } else { "files that are" };
+            let files = if count == 1 {
+                "1 file that is"
+            } else {
+                "files that are"
+            };
             if count == 1 {
                 format!("the rule `{regex}` matched {files} no secret")
             } else {
@@ -238,9 +255,9 @@ fn problem(failure: &RulesFailure) -> PlanProblem {
         RulesFailure::Rules(RulesProblem::MatchesPlainFile { file, .. }) => Some(format!(
             "narrow that rule's path_regex in .sops.yaml, or `paths` in cofferdam.toml where it comes from there, so that it matches secrets only; or encrypt {file} if it is one"
         )),
-        RulesFailure::Rules(RulesProblem::Shadows { .. }) => Some(
-            "move that rule behind the others in .sops.yaml, or narrow it".to_owned(),
-        ),
+        RulesFailure::Rules(RulesProblem::Shadows { .. }) => {
+            Some("move that rule behind the others in .sops.yaml, or narrow it".to_owned())
+        }
         _ => None,
     };
     let mut message = failure.to_string();

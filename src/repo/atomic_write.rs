@@ -87,7 +87,7 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { act, path, source }
     }
@@ -291,35 +291,17 @@ pub fn read_no_follow(path: &Path) -> Result<Option<Vec<u8>>, WriteError> {
 const MARK: &[u8] = b".cofferdam-";
 
 /// What must be at the path for the write to go ahead.
-enum Expected<'a> {
+pub(super) enum Expected<'a> {
     Anything,
     Nothing,
     Bytes(&'a [u8]),
 }
 
 fn write(path: &Path, bytes: &[u8], mode: Mode, expected: &Expected<'_>) -> Result<(), WriteError> {
-    let before = match std::fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.file_type().is_symlink() => {
-            return Err(WriteError::Symlink {
-                path: path.to_owned(),
-            });
-        }
-        Ok(_) if matches!(expected, Expected::Nothing) => {
-            return Err(WriteError::Exists {
-                path: path.to_owned(),
-            });
-        }
-        Ok(metadata) if !metadata.is_file() => {
-            return Err(WriteError::NotAFile {
-                path: path.to_owned(),
-            });
-        }
-        Ok(metadata) => Some(metadata),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(WriteError::io("look at", path)(error)),
-    };
+    let before = look_at(path, expected)?;
     let temporary = temporary_path(path)?;
     let result = fill(&temporary, path, bytes, mode, before.as_ref())
+        .and_then(|file| file.sync().map_err(WriteError::io("sync", path)))
         .and_then(|()| put_in_place(&temporary, path, expected));
     if result.is_err() {
         // The first error counts; a temporary file that stays is swept by the next run.
@@ -332,13 +314,34 @@ fn write(path: &Path, bytes: &[u8], mode: Mode, expected: &Expected<'_>) -> Resu
     })
 }
 
-fn fill(
+/// What stands at the path now, if it may be replaced.
+pub(super) fn look_at(
+    path: &Path,
+    expected: &Expected<'_>,
+) -> Result<Option<std::fs::Metadata>, WriteError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_symlink() => Err(WriteError::Symlink {
+            path: path.to_owned(),
+        }),
+        Ok(_) if matches!(expected, Expected::Nothing) => Err(WriteError::Exists {
+            path: path.to_owned(),
+        }),
+        Ok(metadata) if !metadata.is_file() => Err(WriteError::NotAFile {
+            path: path.to_owned(),
+        }),
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(WriteError::io("look at", path)(error)),
+    }
+}
+
+pub(super) fn fill(
     temporary: &Path,
     path: &Path,
     bytes: &[u8],
     mode: Mode,
     before: Option<&std::fs::Metadata>,
-) -> Result<(), WriteError> {
+) -> Result<DurableFile, WriteError> {
     let exact = match (mode, before) {
         (Mode::Exact(bits), _) => Some(bits & 0o7777),
         (Mode::Keep, Some(metadata)) => Some(metadata.mode() & 0o7777),
@@ -357,7 +360,7 @@ fn fill(
     }
     file.write_at(0, bytes)
         .map_err(WriteError::io("write", path))?;
-    file.sync().map_err(WriteError::io("sync", path))
+    Ok(file)
 }
 
 /// A reader that is not us must not lose its key file to us: the owner is kept, or nothing is written.
@@ -369,7 +372,11 @@ fn keep_owner(file: &DurableFile, before: &std::fs::Metadata) -> io::Result<()> 
     std::os::unix::fs::fchown(file.as_file(), Some(before.uid()), Some(before.gid()))
 }
 
-fn put_in_place(temporary: &Path, path: &Path, expected: &Expected<'_>) -> Result<(), WriteError> {
+pub(super) fn put_in_place(
+    temporary: &Path,
+    path: &Path,
+    expected: &Expected<'_>,
+) -> Result<(), WriteError> {
     match expected {
         Expected::Nothing => {
             return durable::rename_new(temporary, path).map_err(|error| {
@@ -395,7 +402,7 @@ fn put_in_place(temporary: &Path, path: &Path, expected: &Expected<'_>) -> Resul
     durable::rename(temporary, path).map_err(WriteError::io("put in place", path))
 }
 
-fn temporary_path(path: &Path) -> Result<PathBuf, WriteError> {
+pub(super) fn temporary_path(path: &Path) -> Result<PathBuf, WriteError> {
     let Some(name) = path.file_name() else {
         return Err(WriteError::NotAFile {
             path: path.to_owned(),
@@ -419,7 +426,7 @@ fn temporary_path(path: &Path) -> Result<PathBuf, WriteError> {
     Ok(path.with_file_name(OsString::from_vec(temporary)))
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 

@@ -254,6 +254,50 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     )
 }
 
+/// Makes the contents of many files and the names in many folders durable at once.
+///
+/// On Linux one `syncfs` per file system takes the place of one `fsync` per file: a thousand small files are durable
+/// after some milliseconds rather than some seconds. The guarantee is the same; what else was dirty there is written too.
+///
+/// # Errors
+/// Of the system: some of them may not survive a power loss.
+pub fn sync_all(files: &[PathBuf], folders: &[PathBuf]) -> io::Result<()> {
+    if cfg!(target_os = "linux") && files.len() + folders.len() > SYNCED_ONE_BY_ONE {
+        let parents = files.iter().filter_map(|f| f.parent()).map(Path::to_owned);
+        let mut places: Vec<PathBuf> = parents.chain(folders.iter().cloned()).collect();
+        places.sort();
+        places.dedup();
+        let mut devices = Vec::new();
+        for place in places {
+            let device = std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(&place)?);
+            if !devices.contains(&device) {
+                devices.push(device);
+                sync_file_system(&place)?;
+            }
+        }
+        for path in files {
+            trace::recorded(|| Ok(()), |()| trace::Op::Fsync { path })?;
+        }
+        for path in folders {
+            trace::recorded(|| Ok(()), |()| trace::Op::FsyncDir { path })?;
+        }
+        return Ok(());
+    }
+    for path in files {
+        trace::recorded(
+            || File::open(path)?.sync_all(),
+            |()| trace::Op::Fsync { path },
+        )?;
+    }
+    for path in folders {
+        sync_folder(path)?;
+    }
+    Ok(())
+}
+
+/// Up to so many files and folders, `fsync` of each is quicker than a whole file system.
+const SYNCED_ONE_BY_ONE: usize = 8;
+
 /// Makes everything on the file system that holds `folder` durable, and records that `git` changed its folder.
 ///
 /// `git` syncs objects and refs when told to, but not the folders that name them.

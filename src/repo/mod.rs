@@ -3,6 +3,7 @@
 //! Nothing here knows what a run is about: it reads and writes what it is told to.
 
 pub mod atomic_write;
+pub mod batch_write;
 pub mod durable;
 pub mod git;
 pub mod lock;

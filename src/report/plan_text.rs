@@ -53,7 +53,11 @@ pub fn plan_text(plan: &Plan) -> String {
 
 fn headline(plan: &Plan) -> String {
     let zones: BTreeSet<&str> = plan.readers.iter().map(|r| r.zone.as_str()).collect();
-    let new = plan.identities.iter().filter(|i| i.recipient.is_none()).count();
+    let new = plan
+        .identities
+        .iter()
+        .filter(|i| i.recipient.is_none())
+        .count();
     match plan.retiring.len() {
         _ if plan.goal == Goal::Rotate => format!("Rotate {}", identities(new)),
         0 => format!("Bring {} up to date", count(zones.len(), "zone")),

@@ -14,13 +14,25 @@ const DRIFT_SHOWN: usize = 10;
 pub fn status_text(standing: &Standing, now: Timestamp, unfinished: Option<&str>) -> String {
     let mut text = String::new();
     let mut table = Table::new(0);
-    table.row(["zone", "identity", "state", "age", "rotation due", "opens", "readers"]);
+    table.row([
+        "zone",
+        "identity",
+        "state",
+        "age",
+        "rotation due",
+        "opens",
+        "readers",
+    ]);
     for identity in &standing.identities {
         table.row([
             identity.zone.clone(),
             identity.id.clone().unwrap_or_else(|| "–".to_owned()),
-            identity.state.map_or_else(|| "none yet".to_owned(), |s| s.to_string()),
-            identity.minted.map_or_else(|| "–".to_owned(), |at| days(now, at)),
+            identity
+                .state
+                .map_or_else(|| "none yet".to_owned(), |s| s.to_string()),
+            identity
+                .minted
+                .map_or_else(|| "–".to_owned(), |at| days(now, at)),
             identity.due.map_or_else(
                 || "–".to_owned(),
                 |due| due.to_string().chars().take(10).collect(),
@@ -31,9 +43,15 @@ pub fn status_text(standing: &Standing, now: Timestamp, unfinished: Option<&str>
     }
     text.push_str(&table.render());
     if let Some(run) = unfinished {
-        let _ = writeln!(text, "\nrun {run} has not ended: cofferdam resume, or cofferdam undo");
+        let _ = writeln!(
+            text,
+            "\nrun {run} has not ended: cofferdam resume, or cofferdam undo"
+        );
     }
-    for (title, lines) in [("due", &standing.due), ("not as cofferdam.toml wants it", &standing.drift)] {
+    for (title, lines) in [
+        ("due", &standing.due),
+        ("not as cofferdam.toml wants it", &standing.drift),
+    ] {
         if lines.is_empty() {
             continue;
         }
@@ -42,7 +60,11 @@ pub fn status_text(standing: &Standing, now: Timestamp, unfinished: Option<&str>
             let _ = writeln!(text, "  {line}");
         }
         if lines.len() > DRIFT_SHOWN {
-            let _ = writeln!(text, "  and {} more (--json lists all)", lines.len() - DRIFT_SHOWN);
+            let _ = writeln!(
+                text,
+                "  and {} more (--json lists all)",
+                lines.len() - DRIFT_SHOWN
+            );
         }
     }
     text
