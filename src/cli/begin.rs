@@ -19,16 +19,16 @@ use crate::report::plan_text::plan_text;
 /// How a run is begun.
 #[derive(Debug, clap::Args)]
 pub struct BeginArgs {
-    /// Go ahead without asking; also your word that readers take the new revision.
+    /// Go ahead without asking; also your word that readers take the new commit before the old identity leaves.
     #[arg(short, long)]
     yes: bool,
-    /// Apply this saved plan, and only if it still fits (exit 4 if not).
+    /// Apply the plan saved in FILE, and only if it still fits (exit 4 if not).
     #[arg(long, value_name = "FILE")]
     plan: Option<std::path::PathBuf>,
-    /// Work although other files have uncommitted changes; they are not committed with the run.
+    /// Go ahead although other files have uncommitted changes; they are left out of the run's commit.
     #[arg(long)]
     allow_dirty: bool,
-    /// Retire without proof that NAME (an operator, or `recovery`) can open the new documents.
+    /// Retire without proof that NAME (an operator, or `recovery`) can open the new documents; may be given several times.
     #[arg(long, value_name = "NAME")]
     unproven: Vec<String>,
     /// Stop before this phase; `resume` goes on.
@@ -41,15 +41,15 @@ pub struct BeginArgs {
 /// A phase to stop before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum HoldAt {
-    /// Before anything is delivered.
+    /// Before identities are delivered.
     Ship,
-    /// Before readers are asked.
+    /// Before readers have to prove what they can open.
     Prove,
     /// Before documents change.
     Rewrite,
     /// Before the commit.
     Publish,
-    /// Before old identities leave.
+    /// Before old identities are taken from readers.
     Retire,
 }
 

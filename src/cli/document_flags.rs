@@ -46,7 +46,7 @@ impl From<Format> for Store {
 /// Which file, in which format, and where the result goes.
 #[derive(Debug, clap::Args)]
 pub struct FileFlags {
-    /// The file; without one, standard input.
+    /// The file; without it, standard input.
     pub file: Option<PathBuf>,
     /// Write the result over the file.
     #[arg(short, long, conflicts_with = "output")]
@@ -60,13 +60,13 @@ pub struct FileFlags {
     /// The format of the result.
     #[arg(long, value_name = "FORMAT")]
     pub output_type: Option<Format>,
-    /// Take the input for a file of this name, for its format and the rule that matches it.
+    /// Treat the input as a file of this name: that decides its format and the rule of .sops.yaml.
     #[arg(long, value_name = "NAME")]
     pub filename_override: Option<String>,
-    /// Use this .sops.yaml.
+    /// Use FILE instead of the .sops.yaml found from the working directory upwards.
     #[arg(long, value_name = "FILE", env = "SOPS_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Blanks per level of YAML and JSON.
+    /// Spaces per level of YAML and JSON.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub indent: Option<i64>,
 }

@@ -38,7 +38,7 @@ pub struct InitArgs {
     /// Your own recipient, with a name for it.
     #[arg(long, value_name = "NAME=RECIPIENT")]
     operator: Vec<String>,
-    /// Make every target found a directory below DIR (rehearsals, tests).
+    /// Rehearse: let a directory below DIR stand for every host and cluster.
     #[arg(long, value_name = "DIR")]
     local_root: Option<PathBuf>,
 }

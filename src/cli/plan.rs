@@ -20,15 +20,15 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum GoalArgs {
-    /// One shared identity to one per zone.
+    /// What `split` would change.
     Split(PrintArgs),
-    /// New identities in place of those of zones.
+    /// What `rotate` would change.
     Rotate(RotateArgs),
-    /// The repository in line with an edited cofferdam.toml.
+    /// What `sync` would change.
     Sync(PrintArgs),
 }
 
-/// New identities in place of those of zones.
+/// What `rotate` would change.
 #[derive(Debug, clap::Args)]
 struct RotateArgs {
     #[command(flatten)]
@@ -45,7 +45,7 @@ struct PrintArgs {
     /// Print the plan as JSON.
     #[arg(long)]
     json: bool,
-    /// Save the plan; `--plan FILE` of the command applies it only if it still fits.
+    /// Save the plan; `split --plan FILE` (or `rotate`, `sync`) applies it, and only if it still fits.
     #[arg(long, value_name = "FILE")]
     out: Option<std::path::PathBuf>,
 }

@@ -18,13 +18,13 @@ use crate::topology;
 /// What the operator allows by name.
 #[derive(Debug, Default, clap::Args)]
 pub struct LeaveArgs {
-    /// Let an unknown recipient go; may be given several times.
+    /// Remove RECIPIENT although neither cofferdam.toml nor the ledger knows it; may be given several times.
     #[arg(long = "drop", value_name = "RECIPIENT")]
     pub drop: Vec<String>,
-    /// Drop PGP, KMS and Vault entries of FILE, which hold its old data key.
+    /// Remove the PGP, KMS and Vault entries of FILE: they cannot be given its new data key here.
     #[arg(long, value_name = "FILE")]
     pub drop_foreign: Vec<String>,
-    /// Let FILE gain a reader that could not open it before.
+    /// Let a reader that could not open FILE before open it afterwards.
     #[arg(long, value_name = "FILE")]
     pub widen: Vec<String>,
 }

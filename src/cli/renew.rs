@@ -24,10 +24,10 @@ use crate::sops::{Document, DocumentError, NewKeys, NewRecipients, Verified};
 /// and the metadata change.
 #[derive(Debug, Args)]
 pub struct RenewArgs {
-    /// Files and folders.
+    /// Files, and folders to search for SOPS documents.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
-    /// Renew FILE although it has keys of other types (PGP, KMS, …), which are dropped from it.
+    /// Renew FILE although it has entries of other key types (PGP, KMS, …): they are removed.
     #[arg(long, value_name = "FILE")]
     drop_foreign: Vec<PathBuf>,
 }

@@ -8,10 +8,12 @@ use crate::cli::narrator::Narrator;
 use crate::cli::project::Project;
 use crate::cli::run_outcome;
 
-/// Go on with a run that crashed or stopped; with none, there is nothing to do.
+/// Go on with a run that crashed or stopped.
+///
+/// Looks at what is there and does what is left. Without an unfinished run there is nothing to do.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Your word that readers have taken the new revision.
+    /// Your word that readers have taken the new commit.
     #[arg(short, long)]
     yes: bool,
     /// Retire without proof that NAME (an operator, or `recovery`) can open the new documents.

@@ -6,7 +6,7 @@ use crate::cli::error::CliError;
 use crate::cli::planning::Asked;
 use crate::plan::Goal;
 
-/// Replace the identities of zones: mint, ship, prove, rewrite, publish, retire.
+/// Replace the identities of zones by new ones, in the same phases as `split`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -19,10 +19,10 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
 pub struct ZoneArgs {
-    /// The zones.
+    /// Zones of cofferdam.toml whose identities are replaced.
     #[arg(value_name = "ZONE")]
     zones: Vec<String>,
-    /// The zones whose identity has reached its `max_age`; with none, there is nothing to do.
+    /// Also every zone whose identity has reached its `max_age`; if there is none, nothing is done.
     #[arg(long)]
     due: bool,
 }

@@ -6,7 +6,12 @@ use crate::cli::error::CliError;
 use crate::cli::planning::Asked;
 use crate::plan::Goal;
 
-/// Split one shared identity into one per zone: mint, ship, prove, rewrite, publish, retire.
+/// Split one shared identity into one per zone, as cofferdam.toml says.
+///
+/// Prints the plan, asks, and applies it in phases: mint (make identities, sealed to operators and recovery), ship (deliver
+/// them beside the old one), prove (every reader opens what it should and nothing else), rewrite (documents under new
+/// data keys, and .sops.yaml), publish (commit), retire (take the old identity from the readers). Every step is journaled:
+/// after a crash or a stop `resume` goes on and `undo` goes back.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -16,7 +16,10 @@ use crate::repo_path::RepoPath;
 use crate::report::status_text::status_text;
 use crate::sops::document::Document;
 
-/// Show zones, identities with age and due date, drift and unfinished runs; exit 3 when something is due. Needs no identity.
+/// Show zones and their identities, what is due, what is not as cofferdam.toml wants it, and unfinished runs.
+///
+/// Needs no identity and reads no host. Exits with 3 when there is something to do: a rotation or drill is due, something
+/// is not as cofferdam.toml wants it, or a run has not ended.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print as JSON.

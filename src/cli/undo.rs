@@ -7,7 +7,10 @@ use crate::cli::narrator::Narrator;
 use crate::cli::project::Project;
 use crate::cli::run_outcome;
 
-/// Take back a run that has not begun to retire: byte for byte while nobody else has its commit, else by a further commit.
+/// Take back a run that crashed or stopped, as long as it has not begun to retire.
+///
+/// While nobody else has the run's commit, everything is put back byte for byte. Else today's values are re-encrypted to
+/// the previous recipients, in a further commit. Without an unfinished run there is nothing to do.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Go ahead without asking.

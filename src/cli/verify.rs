@@ -15,7 +15,7 @@ use crate::cli::error::CliError;
 /// Folders are searched for SOPS documents by content. All bad documents are named.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Files and folders; the working directory if none is given.
+    /// Files, and folders to search for SOPS documents; without any, the working directory.
     paths: Vec<PathBuf>,
 }
 
