@@ -10,6 +10,7 @@ use crate::apply::{ApplyError, Workspace, read_optional};
 use crate::inventory::Digest;
 use crate::journal::Progress;
 use crate::plan::{Party, PlannedReader};
+use crate::repo_path::RepoPath;
 use crate::topology::{Glob, HostTarget};
 
 /// The readers that lose an identity and whose clones are not there yet, each with what is missing.
@@ -99,17 +100,20 @@ fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, ApplyError> {
     Ok(folders)
 }
 
-/// Whether some clone of a directory host holds the run's bytes of a document: then others have seen the commit.
-pub(super) fn have_pulled(work: &Workspace<'_>, progress: &Progress) -> Result<bool, ApplyError> {
+/// Whether some clone of a directory host holds one of these bytes of a document: then others have seen the commit.
+pub(super) fn hold(
+    work: &Workspace<'_>,
+    published: &[(RepoPath, Digest)],
+) -> Result<bool, ApplyError> {
     for host in &work.topology.hosts {
         let HostTarget::Local(local) = &host.target else {
             continue;
         };
         for glob in &host.clones {
             for folder in expand(&work.root.join(local), glob)? {
-                for (path, staged) in &progress.staged {
+                for (path, digest) in published {
                     let bytes = read_optional(&path.under(&folder))?;
-                    if bytes.is_some_and(|b| Digest::of(&b) == staged.after) {
+                    if bytes.is_some_and(|b| Digest::of(&b) == *digest) {
                         return Ok(true);
                     }
                 }

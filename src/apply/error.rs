@@ -11,6 +11,7 @@ use crate::keystore::sealed::UnsealError;
 use crate::ledger::LedgerError;
 use crate::repo::atomic_write::WriteError;
 use crate::repo::git::GitError;
+use crate::repo::scan::ScanError;
 use crate::repo_path::{RepoPath, RepoPathError};
 use crate::sops::document::DocumentError;
 
@@ -152,6 +153,18 @@ pub enum ApplyError {
     Unproven {
         /// One entry a recipient.
         missing: Vec<String>,
+    },
+    /// The repository could not be searched for documents.
+    #[error("cannot look for documents, nothing was retired")]
+    Scan {
+        /// Why.
+        source: ScanError,
+    },
+    /// Documents that came to the repository since the plan was made.
+    #[error("still wrapped to what is to be retired: {}", .paths.join(", "))]
+    Stragglers {
+        /// The documents.
+        paths: Vec<String>,
     },
     /// A reader still opens what it must not, after retirement.
     #[error("retired, but still there: {}", .copies.join("; "))]

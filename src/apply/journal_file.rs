@@ -94,7 +94,7 @@ impl JournalFile {
         })
     }
 
-    /// Opens the journal of the run that has not ended; none if every run has.
+    /// Opens the journal of the run that has not ended; none if every run has. The caller holds the run lock.
     ///
     /// # Errors
     /// See [`JournalError`].
@@ -119,6 +119,9 @@ impl JournalFile {
                     progress,
                     folder,
                 });
+            } else {
+                // Killed right after its last line. What lay staged is of no use to anybody.
+                remove_slots(&folder)?;
             }
         }
         if found.len() > 1 {
@@ -173,6 +176,11 @@ impl JournalFile {
     /// How far the run has come.
     pub fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    /// Where the journal and everything that lies beside it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Where the bytes of `slot` before the run, or after it, lie.

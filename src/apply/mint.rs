@@ -113,8 +113,7 @@ impl Run<'_> {
             return Ok(identity.share());
         }
         let recipient = self
-            .roster()?
-            .remove(id)
+            .recipient_of(id)
             .ok_or_else(|| ApplyError::Unminted { id: id.to_owned() })?;
         let identity = match self.unsealed(id, &recipient)? {
             Some(identity) => Some(identity),
@@ -159,6 +158,7 @@ impl Run<'_> {
         self.work.observer.note(&format!(
             "{id} cannot be unsealed by anybody here and nothing uses it yet: minting it anew"
         ));
+        self.withdraw_everywhere(id)?;
         self.unseal_for_good(id)?;
         self.ledger.forget(id)?;
         self.step(Step::Mint { id: id.to_owned() }, |run| run.mint_one(id))

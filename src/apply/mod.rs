@@ -9,7 +9,9 @@ mod clones;
 pub mod error;
 pub mod journal_file;
 mod mint;
+mod own_commits;
 mod publish;
+mod put_back;
 mod receipts;
 mod retire;
 mod rewrite;
@@ -152,6 +154,7 @@ impl<'a> Run<'a> {
     /// [`ApplyError`]: the run stopped at a safe point and can go on by the same call on a run opened anew.
     pub fn execute(mut self) -> Result<Ended, ApplyError> {
         self.sweep()?;
+        self.adopt_commit()?;
         self.prepare()?;
         self.mint()?;
         if self.holds_at(Phase::Ship) {
@@ -216,6 +219,8 @@ impl<'a> Run<'a> {
         let mut folders = vec![
             root.to_owned(),
             root.join(".cofferdam"),
+            root.join(JOURNAL_FOLDER),
+            self.journal.folder().to_owned(),
             self.work.sealed.clone(),
         ];
         folders.extend(self.plan().documents.iter().map(|d| {
@@ -236,18 +241,20 @@ impl<'a> Run<'a> {
 
     /// Keeps the bytes of our own files (staging keeps those of documents), and has git ignore the journal.
     fn prepare(&mut self) -> Result<(), ApplyError> {
-        if self.is_done(&Step::Prepare) {
-            return Ok(());
+        // Two steps: once a copy may differ from its file, it must not be taken again.
+        if !self.is_done(&Step::Keep) {
+            self.step(Step::Keep, |run| {
+                run.keep("gitignore", GITIGNORE_PATH)?;
+                run.keep("ledger", LEDGER_PATH)
+            })?;
         }
-        self.step(Step::Prepare, |run| {
-            for (slot, path) in [("gitignore", GITIGNORE_PATH), ("ledger", LEDGER_PATH)] {
-                run.keep(slot, path)?;
-            }
-            run.ignore_journal()
-        })
+        if !self.is_done(&Step::Prepare) {
+            self.step(Step::Prepare, |run| run.ignore_journal())?;
+        }
+        Ok(())
     }
 
-    /// Copies a file's bytes to the journal's folder, unless they lie there already; a missing file leaves no copy.
+    /// Copies a file's bytes to the journal's folder; a missing file leaves no copy.
     fn keep(&self, slot: &str, path: &str) -> Result<(), ApplyError> {
         let copy = self.journal.slot(journal_file::Side::Before, slot);
         if let Some(bytes) = read_optional(&self.work.root.join(path))? {
@@ -258,18 +265,10 @@ impl<'a> Run<'a> {
 
     fn ignore_journal(&self) -> Result<(), ApplyError> {
         let path = self.work.root.join(GITIGNORE_PATH);
-        let line = format!("/{JOURNAL_FOLDER}/");
-        let text = read_optional(&path)?.unwrap_or_default();
-        if text.split(|b| *b == b'\n').any(|l| l == line.as_bytes()) {
-            return Ok(());
+        let text = read_optional(&path)?;
+        if let Some(text) = ignoring_journal(text.as_deref()) {
+            atomic_write::replace(&path, &text, Mode::Keep)?;
         }
-        let mut text = text;
-        if !text.is_empty() && !text.ends_with(b"\n") {
-            text.push(b'\n');
-        }
-        text.extend_from_slice(line.as_bytes());
-        text.push(b'\n');
-        atomic_write::replace(&path, &text, Mode::Keep)?;
         Ok(())
     }
 
@@ -303,18 +302,19 @@ impl<'a> Run<'a> {
             .identities
             .iter()
             .map(|identity| {
-                let recipient: Option<Recipient> = identity.recipient.clone().or_else(|| {
-                    self.ledger
-                        .record(&identity.id)
-                        .map(|r| r.recipient.clone())
-                });
-                recipient
+                self.recipient_of(&identity.id)
                     .map(|r| (identity.id.clone(), r))
                     .ok_or_else(|| ApplyError::Unminted {
                         id: identity.id.clone(),
                     })
             })
             .collect()
+    }
+
+    /// The recipient of one of the plan's identities; none if it was not minted yet.
+    fn recipient_of(&self, id: &str) -> Option<Recipient> {
+        let planned = self.plan().identity(id).and_then(|i| i.recipient.clone());
+        planned.or_else(|| self.ledger.record(id).map(|r| r.recipient.clone()))
     }
 
     /// Every file of the repository that this run may have written, for git.
@@ -341,6 +341,21 @@ impl<'a> Run<'a> {
         }
         Ok(paths)
     }
+}
+
+/// The text of `.gitignore` with the line that names the journal; none if it has it.
+fn ignoring_journal(text: Option<&[u8]>) -> Option<Vec<u8>> {
+    let line = format!("/{JOURNAL_FOLDER}/");
+    let mut text = text.unwrap_or_default().to_vec();
+    if text.split(|b| *b == b'\n').any(|l| l == line.as_bytes()) {
+        return None;
+    }
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        text.push(b'\n');
+    }
+    text.extend_from_slice(line.as_bytes());
+    text.push(b'\n');
+    Some(text)
 }
 
 /// The name under which a document's bytes lie in the journal's folder.

@@ -10,13 +10,18 @@ use crate::apply::{ApplyError, Run, read_optional};
 use crate::journal::{Entry, Step};
 use crate::ledger::State;
 use crate::plan::Goal;
-use crate::repo::git::{GitError, Oid};
+use crate::repo::git::GitError;
 use crate::repo_path::RepoPath;
 
 impl Run<'_> {
     /// Commits what was rewritten and looks at what was committed (protocol rule 11), then pushes and runs commands.
     pub(super) fn publish(&mut self) -> Result<(), ApplyError> {
         if self.progress().retirement_begun() {
+            // The ledger differs from HEAD by now. A document that somebody changed meanwhile was rewritten again.
+            if !self.documents_at_head()?.is_empty() {
+                self.commit()?;
+                self.push_ledger()?;
+            }
             return Ok(());
         }
         if !self.mismatches()?.is_empty() {
@@ -55,19 +60,16 @@ impl Run<'_> {
                 entries: paths.iter().cloned().zip(entries).collect(),
             })?;
         }
-        let commit = self.step(Step::Publish, |run| {
+        self.step(Step::Publish, |run| {
             match run.work.git.commit(&paths, &message) {
-                Ok(commit) => Ok(Some(commit)),
+                Ok(commit) => Ok(run.journal.record(Entry::Committed {
+                    commit: commit.to_string(),
+                })?),
                 // The index says there is nothing to do, and yet HEAD differs: a filter or a flag stands between.
-                Err(GitError::NothingToCommit) => Ok(None),
+                Err(GitError::NothingToCommit) => Ok(()),
                 Err(error) => Err(ApplyError::CommitRefused(error)),
             }
         })?;
-        if let Some(commit) = commit {
-            self.journal.record(Entry::Committed {
-                commit: commit.to_string(),
-            })?;
-        }
         let paths = self.mismatches()?;
         if paths.is_empty() {
             Ok(())
@@ -112,10 +114,19 @@ impl Run<'_> {
     }
 
     /// The files of this run whose blob at HEAD is not what lies verified in the work tree, each with what is wrong.
-    fn mismatches(&self) -> Result<Vec<String>, ApplyError> {
-        let paths = self.own_paths()?;
+    pub(super) fn mismatches(&self) -> Result<Vec<String>, ApplyError> {
+        self.mismatching(&self.own_paths()?)
+    }
+
+    /// As [`Run::mismatches`], of documents and rules only.
+    pub(super) fn documents_at_head(&self) -> Result<Vec<String>, ApplyError> {
+        let paths: Vec<RepoPath> = self.progress().staged.keys().cloned().collect();
+        self.mismatching(&paths)
+    }
+
+    fn mismatching(&self, paths: &[RepoPath]) -> Result<Vec<String>, ApplyError> {
         let blobs = match self.work.git.head()? {
-            Some(_) => self.work.git.blobs("HEAD", &paths)?,
+            Some(_) => self.work.git.blobs("HEAD", paths)?,
             None => vec![None; paths.len()],
         };
         let mut wrong = Vec::new();
@@ -133,6 +144,8 @@ impl Run<'_> {
                 None => tree,
             };
             match (blob, tree) {
+                // Removed by somebody, and published so.
+                (None, None) => {}
                 (None, _) => wrong.push(format!("{path} (absent)")),
                 (Some(blob), Some(tree)) if blob == tree && !self.is_staged(path) => {}
                 (Some(_), _) => wrong.push(format!("{path} (differs)")),
@@ -282,20 +295,5 @@ impl Run<'_> {
             }
         }
         Ok(())
-    }
-
-    /// The commit of this run that HEAD stands at; none if there is none, or others came after it.
-    pub(super) fn own_head(&self) -> Result<Option<Oid>, ApplyError> {
-        let Some(head) = self.work.git.head()? else {
-            return Ok(None);
-        };
-        if self.progress().commits.last().map(String::as_str) == Some(head.as_str()) {
-            return Ok(Some(head));
-        }
-        // Killed between the commit and its record: it is ours if it stands on the first state and holds what we staged.
-        let parent = self.work.git.parent(&head)?;
-        let on_first = parent.as_ref().map(Oid::as_str) == self.progress().head.as_deref();
-        let ours = on_first && !self.progress().staged.is_empty() && self.mismatches()?.is_empty();
-        Ok(ours.then_some(head))
     }
 }

@@ -46,12 +46,9 @@ impl Run<'_> {
     pub(super) fn rewrite(&mut self) -> Result<(), ApplyError> {
         let items = self.items()?;
         let mut open = Vec::new();
-        let mut waiting = false;
         for item in &items {
-            match self.standing(item)? {
-                Standing::Done => {}
-                Standing::Staged => waiting = true,
-                Standing::Open(bytes) => open.push((item.clone(), bytes)),
+            if let Standing::Open(bytes) = self.standing(item)? {
+                open.push((item.clone(), bytes));
             }
         }
         if !open.is_empty() {
@@ -65,9 +62,7 @@ impl Run<'_> {
             self.work.observer.phase("rewrite", &detail);
             self.step(Step::Stage, |run| run.stage(open))?;
         }
-        if waiting || !self.is_done(&Step::Publish) {
-            self.replace(&items)?;
-        }
+        self.replace(&items)?;
         let active: Vec<String> = self
             .plan()
             .identities
@@ -104,6 +99,10 @@ impl Run<'_> {
 
     fn standing(&self, item: &Item) -> Result<Standing, ApplyError> {
         let now = read_optional(&item.path.under(self.work.root))?;
+        if now.is_none() && item.index.is_some() {
+            // Somebody removed the document since: nothing is left to rewrite, and its removal is published.
+            return Ok(Standing::Done);
+        }
         let digest = now.as_deref().map(Digest::of);
         if let Some(staged) = self.progress().staged.get(&item.path) {
             if digest == Some(staged.after) {

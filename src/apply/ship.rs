@@ -24,7 +24,6 @@ impl Run<'_> {
                 let identity = match self.identity(&id) {
                     Ok(identity) => identity,
                     Err(ApplyError::CannotUnseal { .. }) => {
-                        self.withdraw_everywhere(&id)?;
                         self.mint_anew(&id)?;
                         break;
                     }
@@ -81,20 +80,22 @@ impl Run<'_> {
 
     /// Takes an identity of the plan back from every reader.
     pub(super) fn withdraw_everywhere(&mut self, id: &str) -> Result<(), ApplyError> {
-        let Some(recipient) = self.roster()?.remove(id) else {
+        let Some(recipient) = self.recipient_of(id) else {
             return Ok(());
         };
         let names: Vec<String> = self.work.targets.keys().cloned().collect();
         for name in names {
             let target = &self.work.targets[&name];
             let held = target.read().map_err(ApplyError::target(&name))?;
-            if !held.identities.holds(&recipient) {
-                continue;
-            }
             let step = Step::Withdraw {
                 id: id.to_owned(),
                 reader: name.clone(),
             };
+            // A kill may have come between the identity's removal and what else undoing a delivery takes.
+            let half_way = self.progress().found.contains_key(&name) && !self.is_done(&step);
+            if !held.identities.holds(&recipient) && !half_way {
+                continue;
+            }
             self.step(step, |run| {
                 let before = run.progress().found.get(&name).cloned();
                 run.work.targets[&name]

@@ -5,6 +5,7 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::project::Project;
 use crate::cli::ui::Tone;
+use crate::repo::git::GitError;
 
 /// Tells how a run ended.
 ///
@@ -52,6 +53,16 @@ fn hints(error: &ApplyError) -> Vec<String> {
     match error {
         ApplyError::Gate { .. } => then("mend these readers"),
         ApplyError::NotCommitted => then("commit the changes (git add -A && git commit)"),
+        ApplyError::Git(GitError::Locked { .. })
+        | ApplyError::CommitRefused(GitError::Locked { .. }) => {
+            then("if no git is at work here, remove the lock file that is named above")
+        }
+        ApplyError::Document { path, .. } => then(&format!(
+            "mend {path}, or take it back to a version that opens (git checkout COMMIT -- {path})"
+        )),
+        ApplyError::Stragglers { .. } => then(
+            "give these documents the recipients of .sops.yaml (sops updatekeys FILE) and new data keys (cofferdam renew FILE), and commit them",
+        ),
         ApplyError::CommitRefused(_) => then("mend what refused the commit"),
         ApplyError::PublishMismatch { .. } => then(
             "a hook, a clean filter, autocrlf or a skip-worktree flag changed what was committed: switch it off for these files",

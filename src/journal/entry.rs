@@ -54,7 +54,9 @@ pub struct Options {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
-    /// Keep copies of the files that are about to change.
+    /// Keep copies of our own files that are about to change.
+    Keep,
+    /// Have git ignore the journal.
     Prepare,
     /// Seal an identity that is to be retired to operators and recovery.
     Adopt {

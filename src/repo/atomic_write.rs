@@ -138,11 +138,19 @@ pub fn remove(path: &Path) -> Result<bool, WriteError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(WriteError::io("remove", path)(error)),
     }
+    sync_parent(path)?;
+    Ok(true)
+}
+
+/// Makes durable that `path` is, or is no longer, in its folder.
+///
+/// # Errors
+/// [`WriteError::Uncertain`].
+pub fn sync_parent(path: &Path) -> Result<(), WriteError> {
     durable::sync_folder(folder_of(path)).map_err(|source| WriteError::Uncertain {
         path: path.to_owned(),
         source,
-    })?;
-    Ok(true)
+    })
 }
 
 /// Creates the folder at `path` and the missing ones above it, each with `mode`, durably; those that were made, outermost first.

@@ -167,7 +167,12 @@ impl Homeops {
 
     /// All commands up to the split; the recovery recipient.
     pub fn prepared() -> (Self, Recipient) {
-        let homeops = Self::new();
+        Self::prepared_in(&std::env::temp_dir())
+    }
+
+    /// The same below `parent`.
+    pub fn prepared_in(parent: &Path) -> (Self, Recipient) {
+        let homeops = Self::new_in(parent);
         let recovery = homeops.recovery_create();
         homeops.init(&recovery).expect_code(0);
         (homeops, recovery)

@@ -8,8 +8,10 @@
     reason = "each test file is a crate of its own and uses a part of this"
 )]
 
+pub mod ground;
 pub mod homeops;
 pub mod replay;
+pub mod side_by_side;
 pub mod snapshot;
 
 use std::ffi::OsStr;
@@ -64,6 +66,17 @@ fn find_program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// A folder in memory; where there is none, or a small one, that for temporary files.
+pub fn memory() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let fits = rustix::fs::statvfs(memory).is_ok_and(|s| s.f_bavail * s.f_frsize > 256 << 20);
+    if fits && tempfile::tempdir_in(memory).is_ok() {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    }
+}
+
 /// A folder of its own with HOME and TMPDIR in it; gone when dropped.
 #[derive(Debug)]
 pub struct Sandbox {
@@ -91,6 +104,11 @@ impl Sandbox {
         )
         .unwrap();
         sandbox
+    }
+
+    /// In memory where the system has a place for it: for tests that kill or sync a thousand times.
+    pub fn in_memory() -> Self {
+        Self::new_in(&memory())
     }
 
     /// The folder itself.

@@ -125,7 +125,7 @@ impl Disk {
     fn apply(&mut self, operation: &Value) {
         let text = |field: &str| operation[field].as_str().unwrap().to_owned();
         let number = |field: &str| operation[field].as_u64().unwrap();
-        let path = |field: &str| PathBuf::from(text(field));
+        let path = |field: &str| without_dots(Path::new(&text(field)));
         match text("op").as_str() {
             "create" => {
                 let mode = u32::try_from(number("mode")).unwrap();
@@ -241,6 +241,19 @@ impl Disk {
             super::copy_folder(copy, &real);
         }
     }
+}
+
+/// The same path without `..`: targets lie beside the repository that names them.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        if part == std::path::Component::ParentDir {
+            clean.pop();
+        } else {
+            clean.push(part);
+        }
+    }
+    clean
 }
 
 /// Removes everything but `.git` folders (and the folders that hold one) and symbolic links.

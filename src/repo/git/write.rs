@@ -27,6 +27,9 @@ impl Git {
             .collect();
         if !present.is_empty() {
             self.change_paths("add", &["--force"], &present)?;
+            // An earlier attempt may have been through a filter that is gone now: by size and time the index finds the
+            // file unchanged and would keep what the filter made of it.
+            self.change_paths("add", &["--renormalize"], &present)?;
         }
         let specs = self.known(paths)?;
         if specs.is_empty() {

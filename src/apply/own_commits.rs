@@ -1,0 +1,121 @@
+//! Which commits are the run's, and who else has them.
+
+use crate::apply::{ApplyError, Run, clones};
+use crate::inventory::Digest;
+use crate::journal::{Entry, Step};
+use crate::repo::git::Oid;
+use crate::repo_path::RepoPath;
+
+impl Run<'_> {
+    /// Records the commit of a run that was killed before it could: it stands on the run's last state and touches
+    /// nothing but the run's files.
+    pub(super) fn adopt_commit(&mut self) -> Result<(), ApplyError> {
+        let publishing = self.progress().started.contains(&Step::Publish);
+        if !publishing || self.is_done(&Step::Publish) {
+            return Ok(());
+        }
+        let Some(head) = self.work.git.head()? else {
+            return Ok(());
+        };
+        let known = |oid: Option<&str>| {
+            oid == self.progress().head.as_deref()
+                || oid.is_some_and(|o| self.progress().commits.iter().any(|c| c == o))
+        };
+        let parent = self.work.git.parent(&head)?;
+        if known(Some(head.as_str())) || !known(parent.as_ref().map(Oid::as_str)) {
+            return Ok(());
+        }
+        if self.touches_own_files_only(&head, parent.as_ref())? {
+            self.journal.record(Entry::Committed {
+                commit: head.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether between HEAD and the first state there is nothing but commits of this run, at least one.
+    pub(super) fn head_is_ours(&self) -> Result<bool, ApplyError> {
+        let mut at = self.work.git.head()?;
+        let mut steps = 0;
+        while at.as_ref().map(Oid::as_str) != self.progress().head.as_deref() {
+            let Some(commit) = at else { return Ok(false) };
+            let recorded = self.progress().commits.iter().any(|c| c == commit.as_str());
+            let parent = self.work.git.parent(&commit)?;
+            if !recorded || !self.touches_own_files_only(&commit, parent.as_ref())? {
+                return Ok(false);
+            }
+            at = parent;
+            steps += 1;
+        }
+        Ok(steps > 0)
+    }
+
+    fn touches_own_files_only(
+        &self,
+        commit: &Oid,
+        parent: Option<&Oid>,
+    ) -> Result<bool, ApplyError> {
+        let own = self.own_paths()?;
+        let after = self.work.git.tree(commit.as_str())?;
+        let before = match parent {
+            Some(parent) => self.work.git.tree(parent.as_str())?,
+            None => std::collections::BTreeMap::new(),
+        };
+        let sealed = self.work.sealed.strip_prefix(self.work.root).ok();
+        Ok(before
+            .keys()
+            .chain(after.keys())
+            .filter(|path| before.get(*path) != after.get(*path))
+            .all(|path| {
+                own.iter().any(|o| o.as_str() == path)
+                    // Undo may have removed the file from the work tree already.
+                    || sealed.is_some_and(|s| std::path::Path::new(path).starts_with(s))
+            }))
+    }
+
+    /// Whether anybody but this branch has what the run committed, or somebody built on it.
+    pub(super) fn is_published(&self) -> Result<bool, ApplyError> {
+        let head = self.work.git.head()?;
+        let mut bytes: Vec<(RepoPath, Digest)> = self
+            .progress()
+            .staged
+            .iter()
+            .map(|(path, staged)| (path.clone(), staged.after))
+            .collect();
+        let paths: Vec<RepoPath> = self.progress().staged.keys().cloned().collect();
+        for commit in &self.progress().commits {
+            // Taken off the branch, and swept by git since.
+            let Some(commit) = self.work.git.resolve(commit)? else {
+                continue;
+            };
+            if !self.work.git.refs_containing(&commit)?.is_empty() {
+                return Ok(true);
+            }
+            for (path, blob) in paths
+                .iter()
+                .zip(self.work.git.blobs(commit.as_str(), &paths)?)
+            {
+                bytes.extend(blob.map(|blob| (path.clone(), Digest::of(&blob))));
+            }
+        }
+        if clones::hold(&self.work, &bytes)? {
+            return Ok(true);
+        }
+        let Some(head) = head else { return Ok(false) };
+        if Some(head.as_str()) == self.progress().head.as_deref() || self.head_is_ours()? {
+            return Ok(false);
+        }
+        // Somebody committed since. What they committed may stand on the run's commit, or hold what it rewrote.
+        for commit in &self.progress().commits {
+            if self.work.git.resolve(commit)?.is_some()
+                && self.work.git.is_ancestor(commit, head.as_str())?
+            {
+                return Ok(true);
+            }
+        }
+        let blobs = self.work.git.blobs(head.as_str(), &paths)?;
+        Ok(paths.iter().zip(blobs).any(|(path, blob)| {
+            blob.is_some_and(|blob| bytes.contains(&(path.clone(), Digest::of(&blob))))
+        }))
+    }
+}
