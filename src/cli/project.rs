@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -11,7 +12,7 @@ use crate::apply::{JournalFile, Observer, TOPOLOGY_PATH, Workspace};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::unopened::{self, Unopened};
-use crate::fleet::{Target, TargetKind, local_target};
+use crate::fleet::{SshHost, SshProgram, Target, TargetKind, local_target};
 use crate::inventory::{Digest, DocumentFacts, ReaderKind, RepoFacts, TargetFacts};
 use crate::keys::IdentitySet;
 use crate::keystore::{self, Lookup, Surroundings};
@@ -20,7 +21,7 @@ use crate::repo::git::{Git, GitError};
 use crate::repo::lock::{LockError, RunLock};
 use crate::repo::scan::{Found, Scan, Skipped};
 use crate::sops::document::{Document, DocumentError};
-use crate::topology::{self, Reader, Topology};
+use crate::topology::{self, Reader, Topology, Transport};
 
 /// A repository with its topology, ledger, readers and the identities at hand.
 pub struct Project {
@@ -259,10 +260,19 @@ fn targets(
 ) -> Result<BTreeMap<String, Box<dyn Target>>, CliError> {
     let hosts = topology.hosts.iter().map(Reader::Host);
     let clusters = topology.clusters.iter().map(Reader::Cluster);
+    let program = SshProgram::of_process().map(Arc::new).ok_or_else(|| {
+        CliError::usage("COFFERDAM_SSH cannot be split into words: a quote is left open")
+    })?;
     let mut targets = BTreeMap::new();
     let mut remote = Vec::new();
     for reader in hosts.chain(clusters) {
-        match local_target(reader, root) {
+        let target = match reader {
+            Reader::Host(host) if host.transport != Some(Transport::Libssh2) => {
+                SshHost::of(host, &program).map(|host| Box::new(host) as Box<dyn Target>)
+            }
+            _ => None,
+        };
+        match target.or_else(|| local_target(reader, root)) {
             Some(target) => {
                 targets.insert(reader.name().to_owned(), target);
             }
@@ -273,10 +283,10 @@ fn targets(
         return Ok(targets);
     }
     Err(CliError::failed(format!(
-        "this version reaches directory targets only, and these are none: {}",
+        "this version reaches directories, and hosts by ssh; these are neither: {}",
         remote.join(", ")
     ))
-    .hint("rehearse with `local = \"DIR\"` in place of `ssh` and `context` in cofferdam.toml"))
+    .hint("rehearse with `local = \"DIR\"` in place of `context`, and leave `transport` out, in cofferdam.toml"))
 }
 
 fn facts_of(found: Found, identities: &IdentitySet) -> Result<DocumentFacts, Unopened> {

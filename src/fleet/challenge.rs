@@ -3,6 +3,7 @@
 //! The opened text starts with a fixed label and names one target, and the answer is a digest of it: a data key's wrap
 //! planted as a challenge yields nothing, and an answer of one target, run or challenge serves for no other.
 
+use jiff::Timestamp;
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -12,7 +13,9 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::fleet::{Receipt, TargetError};
 use crate::keys::wrap::{WrapError, wrap};
 use crate::keys::{IdentitySet, Recipient};
-use crate::secret::Secret;
+use crate::ledger::ReceiptKind;
+use crate::secret::{Secret, SecretBytes};
+use crate::sops::{self, DocumentError, EmitOptions, EncryptOptions, Selection, Store};
 
 const LABEL: &[u8] = b"cofferdam challenge 1\n";
 const RANDOM: usize = 32;
@@ -23,6 +26,7 @@ pub struct Challenge {
     recipient: Recipient,
     question: Question,
     expected: Secret<[u8; 32]>,
+    text: SecretBytes,
 }
 
 /// What travels to the target; no secret.
@@ -68,6 +72,7 @@ impl Challenge {
                 wrapped: wrap(&text, recipient)?,
             },
             expected: Secret::new(expected),
+            text: SecretBytes::from_slice(&text),
         })
     }
 
@@ -79,6 +84,28 @@ impl Challenge {
     /// What is sent to the target.
     pub fn question(&self) -> &Question {
         &self.question
+    }
+
+    /// The same text as a SOPS document, for a target that has `sops` and nothing else. Its answer is the same.
+    ///
+    /// # Errors
+    /// As [`sops::encrypt()`].
+    pub fn document(&self, now: Timestamp) -> Result<Vec<u8>, DocumentError> {
+        let options = EncryptOptions {
+            key_groups: vec![vec![self.recipient.clone()]],
+            threshold: None,
+            selection: Selection::default(),
+            mac_only_encrypted: false,
+            now,
+            output: Store::Binary,
+            emit: EmitOptions::default(),
+        };
+        sops::encrypt(Store::Binary, self.text.expose(), &options).map(|made| made.bytes)
+    }
+
+    /// The right answer, for a holder whose secret half is known to be there but stays there.
+    pub(super) fn expected(&self) -> Answer {
+        Answer(*self.expected.expose())
     }
 
     /// Turns an answer (none: it could not be opened) into a receipt. Compared in constant time.
@@ -102,7 +129,25 @@ impl Challenge {
             recipient: self.recipient.clone(),
             opened,
             everywhere: opened,
+            kind: ReceiptKind::Unwrapped,
+            copies: Vec::new(),
         })
+    }
+}
+
+impl Answer {
+    /// The digest that a target printed, in hexadecimal; none if it is no digest.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let octets = text.as_bytes();
+        if octets.len() != 64 || !octets.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        let mut digest = [0u8; 32];
+        for (octet, pair) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).ok()?;
+            *octet = u8::from_str_radix(pair, 16).ok()?;
+        }
+        Some(Self(digest))
     }
 }
 

@@ -1,12 +1,14 @@
 //! Hosts and clusters (edge): what identities they hold, deliveries, proofs, withdrawals.
 //!
-//! One small trait, [`Target`]; so far targets are directories that stand for a host's root or a cluster's Secrets.
+//! One small trait, [`Target`]: directories that stand for a host's root or a cluster's Secrets, and hosts reached by the
+//! system's `ssh`.
 //! A target only does what it is told: which identity goes where, and when, is the plan's.
 
 pub mod challenge;
 pub mod directory;
 mod directory_cluster;
 mod directory_host;
+pub mod ssh;
 mod target;
 
 pub use crate::inventory::{Before, FileBefore};
@@ -14,6 +16,7 @@ pub use challenge::{Answer, Challenge, Question};
 pub use directory::local_target;
 pub use directory_cluster::DirectoryCluster;
 pub use directory_host::DirectoryHost;
+pub use ssh::{SshHost, SshProgram};
 pub use target::{
     Delivered, Held, Permission, PermissionFinding, Receipt, Target, TargetError, TargetKind,
     Withdrawn,

@@ -6,7 +6,9 @@ use crate::fleet::Challenge;
 use crate::inventory::Before;
 use crate::keys::key_file::KeyFileError;
 use crate::keys::wrap::UnwrapError;
+use crate::fleet::ssh::SshError;
 use crate::keys::{Identity, IdentitySet, Recipient};
+use crate::ledger::ReceiptKind;
 use crate::repo::atomic_write::WriteError;
 
 /// A host or cluster that holds identities.
@@ -134,6 +136,10 @@ pub struct Receipt {
     pub opened: bool,
     /// Whether each of the target's places (Secrets) opened it: a positive proof needs this to be true.
     pub everywhere: bool,
+    /// How it was shown.
+    pub kind: ReceiptKind,
+    /// Places beside the target's own that opened it, for people.
+    pub copies: Vec<String>,
 }
 
 /// Why a target did not do what it was asked.
@@ -223,6 +229,9 @@ pub enum TargetError {
         /// Why.
         source: UnwrapError,
     },
+    /// A host that is reached by SSH.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
 }
 
 impl TargetError {

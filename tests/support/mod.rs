@@ -13,6 +13,7 @@ pub mod homeops;
 pub mod replay;
 pub mod side_by_side;
 pub mod snapshot;
+pub mod sshd;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,244 @@
+//! The `ssh` program: which one, with what options, and the folder of its control sockets.
+
+#![expect(clippy::disallowed_methods, reason = "edge: starts ssh")]
+
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rand::RngCore;
+
+use super::call;
+use super::problem::SshProblem;
+
+/// Options that no configuration of the user's changes: nobody to ask, host keys strictly checked, nothing forwarded.
+const OPTIONS: [&str; 8] = [
+    "BatchMode=yes",
+    "StrictHostKeyChecking=yes",
+    "ClearAllForwardings=yes",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "RemoteCommand=none",
+    "ServerAliveInterval=10",
+    "ServerAliveCountMax=3",
+];
+/// A control socket's path, ssh's own suffix included, must stay below 104 octets (macOS; Linux: 108).
+const FOLDER_LIMIT: usize = 76;
+
+/// The program that reaches hosts, shared by all of them. Its folder goes with it.
+#[derive(Debug)]
+pub struct SshProgram {
+    words: Vec<String>,
+    folder: Mutex<Option<PathBuf>>,
+    connect: Duration,
+    step: Duration,
+}
+
+impl SshProgram {
+    /// `ssh`, or what `COFFERDAM_SSH` names: a program with options, as in `GIT_SSH_COMMAND`. None if that cannot be
+    /// split into words.
+    pub fn of_process() -> Option<Self> {
+        let text = std::env::var("COFFERDAM_SSH").unwrap_or_default();
+        if text.trim().is_empty() {
+            return Some(Self::new(vec!["ssh".to_owned()]));
+        }
+        words(&text)
+            .filter(|words| !words.is_empty())
+            .map(Self::new)
+    }
+
+    /// This program with these options.
+    pub fn new(words: Vec<String>) -> Self {
+        Self {
+            words,
+            folder: Mutex::new(None),
+            connect: Duration::from_secs(20),
+            step: Duration::from_secs(120),
+        }
+    }
+
+    /// The same with other limits: for making a connection, and for one step on a connected host.
+    #[must_use]
+    pub fn with_patience(mut self, connect: Duration, step: Duration) -> Self {
+        self.connect = connect;
+        self.step = step;
+        self
+    }
+
+    pub(super) fn connect_patience(&self) -> Duration {
+        self.connect
+    }
+
+    pub(super) fn step_patience(&self) -> Duration {
+        self.step
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.words[0]
+    }
+
+    /// A command with all options, up to the address.
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new(&self.words[0]);
+        command.args(&self.words[1..]).arg("-T").arg("-x");
+        for option in OPTIONS {
+            command.arg("-o").arg(option);
+        }
+        let seconds = self.connect.as_secs().max(1);
+        command.arg("-o").arg(format!("ConnectTimeout={seconds}"));
+        command
+    }
+
+    /// A new path for a control socket, in a folder that only we can enter.
+    pub(super) fn socket(&self) -> Result<PathBuf, SshProblem> {
+        let mut folder = self
+            .folder
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let folder = match &*folder {
+            Some(folder) => folder,
+            None => folder.insert(make_folder()?),
+        };
+        Ok(folder.join(random()))
+    }
+
+    /// The commands that make a host's key known, or replace it.
+    pub(super) fn remedy(&self, address: &str, changed: bool) -> String {
+        let resolved = self.resolved(address);
+        let of = |key: &str| {
+            resolved
+                .lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
+                .and_then(|value| value.split(' ').next())
+                .map(str::to_owned)
+        };
+        let plain = address.rsplit_once('@').map_or(address, |(_, host)| host);
+        let host = of("hostname").unwrap_or_else(|| plain.to_owned());
+        let port = of("port").unwrap_or_else(|| "22".to_owned());
+        let file = of("userknownhostsfile").unwrap_or_else(|| "~/.ssh/known_hosts".to_owned());
+        let name = of("hostkeyalias").unwrap_or_else(|| match port.as_str() {
+            "22" => host.clone(),
+            port => format!("[{host}]:{port}"),
+        });
+        let add = format!("ssh-keyscan -p {port} {host} >> {file}");
+        if changed {
+            format!("ssh-keygen -f {file} -R '{name}' && {add}")
+        } else {
+            add
+        }
+    }
+
+    /// What the user's configuration makes of an address; empty if the program does not say.
+    fn resolved(&self, address: &str) -> String {
+        let mut command = Command::new(&self.words[0]);
+        command.args(&self.words[1..]).args(["-G", "--", address]);
+        call::run(
+            &mut command,
+            zeroize::Zeroizing::default(),
+            Duration::from_secs(5),
+        )
+        .map(|ended| String::from_utf8_lossy(&ended.output).into_owned())
+        .unwrap_or_default()
+    }
+}
+
+impl Drop for SshProgram {
+    fn drop(&mut self) {
+        let folder = self
+            .folder
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(folder) = folder.take() {
+            // Sockets without a process behind them; nothing else was ever put there.
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+fn make_folder() -> Result<PathBuf, SshProblem> {
+    let places = [
+        std::env::var_os("XDG_RUNTIME_DIR"),
+        std::env::var_os("TMPDIR"),
+    ];
+    let places = places
+        .into_iter()
+        .flatten()
+        .chain([OsString::from("/tmp")])
+        .map(PathBuf::from)
+        .filter(|place| place.is_absolute() && place.as_os_str().len() + 15 <= FOLDER_LIMIT);
+    let mut failure = None;
+    for place in places {
+        let folder = place.join(format!("cofferdam-{}", random()));
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(source) => failure = Some((place, source)),
+        }
+    }
+    let (folder, source) = failure.unwrap_or_else(|| {
+        let missing = std::io::ErrorKind::NotFound.into();
+        (Path::new("/tmp").to_owned(), missing)
+    });
+    Err(SshProblem::NoRuntimeFolder { folder, source })
+}
+
+/// Four octets in hexadecimal: a name.
+pub(super) fn random() -> String {
+    let mut octets = [0u8; 4];
+    rand::rngs::OsRng.fill_bytes(&mut octets);
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// Splits a program with options into words: quotes and backslashes, no shell.
+fn words(text: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            c if c.is_whitespace() => words.extend(word.take()),
+            '\\' => word.get_or_insert_default().push(chars.next()?),
+            '\'' | '"' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match chars.next()? {
+                        end if end == c => break,
+                        '\\' if c == '"' => word.push(chars.next()?),
+                        other => word.push(other),
+                    }
+                }
+            }
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    Some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_with_options_is_split() {
+        let split = words("ssh -F 'my config' -o \"A=b c\"").unwrap();
+        assert_eq!(split, ["ssh", "-F", "my config", "-o", "A=b c"]);
+        assert_eq!(words("ssh 'x"), None);
+    }
+
+    #[test]
+    fn the_folder_is_private_short_and_goes() {
+        use std::os::unix::fs::PermissionsExt;
+        let program = SshProgram::new(vec!["ssh".to_owned()]);
+        let socket = program.socket().unwrap();
+        let folder = socket.parent().unwrap().to_owned();
+        let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o700);
+        assert!(socket.as_os_str().len() + 17 < 104);
+        drop(program);
+        assert!(!folder.exists());
+    }
+}

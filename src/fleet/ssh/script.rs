@@ -1,0 +1,295 @@
+//! The scripts that hosts run: POSIX `sh` and what every system has. They travel on stdin, and so does their data.
+//!
+//! What a login shell is asked for is [`BOOTSTRAP`], a fixed text that `sh`, `bash`, `zsh`, `fish` and `csh` read alike:
+//! it takes one line from stdin (`read` takes no octet more), the script, and runs it; the rest of stdin is data.
+
+use std::fmt::Write;
+
+/// What stands for a line break in the script's one line.
+const BREAK: char = '\u{1}';
+
+/// The remote command. No secret and nothing variable is in it.
+pub(super) const BOOTSTRAP: &str =
+    r#"sh -c 'IFS= read -r s; eval "$(printf %s "$s" | tr "\001" "\012")"'"#;
+
+/// The same as root.
+pub(super) const BOOTSTRAP_AS_ROOT: &str =
+    r#"sudo -n sh -c 'IFS= read -r s; eval "$(printf %s "$s" | tr "\001" "\012")"'"#;
+
+/// A script on its way: assignments, what all scripts share, a body.
+pub(super) struct Script {
+    assignments: String,
+    body: &'static str,
+}
+
+impl Script {
+    pub(super) fn new(body: &'static str) -> Self {
+        Self {
+            assignments: String::new(),
+            body,
+        }
+    }
+
+    /// Sets a variable. Its value may hold anything but NUL and the octet 1, which is left out; it is not secret.
+    pub(super) fn set(mut self, name: &str, value: &str) -> Self {
+        let _ = writeln!(self.assignments, "{name}={}", quoted(value));
+        self
+    }
+
+    /// Sets a variable to a list of words, for `eval`.
+    pub(super) fn list(self, name: &str, values: &[String]) -> Self {
+        let words: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+        self.set(name, &words.join(" "))
+    }
+
+    /// The one line, with its line break.
+    pub(super) fn line(&self) -> String {
+        let whole = format!("{}{SHARED}{}", self.assignments, self.body);
+        let mut line: String = whole
+            .chars()
+            .map(|c| if c == '\n' { BREAK } else { c })
+            .collect();
+        line.push('\n');
+        line
+    }
+}
+
+/// A word for `sh`.
+fn quoted(text: &str) -> String {
+    let text: String = text.chars().filter(|&c| c != BREAK && c != '\0').collect();
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// What all scripts share. `nonce` and `file` are set.
+const SHARED: &str = r#"
+LC_ALL=C; export LC_ALL
+dir=${file%/*}; dir=${dir:-/}; name=${file##*/}
+marker=$dir/.$name.cofferdam-after
+printf '\n%s begin\n' "$nonce"
+end() { printf '\n%s end %s\n' "$nonce" "$*"; exit 0; }
+next() { printf '\n%s next\n' "$nonce"; }
+meta() { stat -c '%a %u %g' "$1" 2>/dev/null || stat -f '%Lp %u %g' "$1"; }
+digest() {
+  if command -v sha256sum >/dev/null 2>&1; then sha256sum
+  elif command -v shasum >/dev/null 2>&1; then shasum -a 256
+  elif command -v sha256 >/dev/null 2>&1; then sha256 -q
+  else openssl dgst -sha256 -r; fi | cut -c1-64
+}
+state() { if [ -e "$file" ]; then digest <"$file"; else echo absent; fi; }
+flush() { if sync --help 2>&1 | grep -q FILE; then sync "$1"; else sync; fi; }
+private() {
+  m=$(meta "$1") || end failed "look at $1: stat failed"
+  case ${m%% *} in *00|0) ;; *) end loose "${m%% *} $1";; esac
+}
+check() {
+  if [ -L "$dir" ]; then end symlink "$dir"; fi
+  if [ -L "$file" ]; then end symlink "$file"; fi
+  if [ -e "$dir" ]; then [ -d "$dir" ] || end kind "$dir"; private "$dir"; fi
+  if [ -e "$file" ]; then [ -f "$file" ] || end kind "$file"; private "$file"; fi
+}
+"#;
+
+/// Says who logs in, and whether it takes root to work on the file.
+pub(super) const PROBE: &str = r#"
+uid=$(id -u); need=no
+if [ "$uid" != 0 ]; then
+  d=$dir
+  while [ ! -e "$d" ] && [ "$d" != / ]; do d=${d%/*}; d=${d:-/}; done
+  { [ -w "$d" ] && [ -x "$d" ]; } || need=yes
+  if [ -e "$file" ]; then
+    m=$(meta "$file"); m=${m#* }
+    { [ -r "$file" ] && [ "${m% *}" = "$uid" ]; } || need=yes
+  fi
+fi
+end login "$need"
+"#;
+
+/// Reads the file: `absent DIR` lines, innermost first, `file MODE UID GID`, then its bytes as a part of their own.
+pub(super) const READ: &str = r#"
+check
+d=$dir
+while [ ! -e "$d" ] && [ "$d" != / ]; do printf 'absent %s\n' "$d"; d=${d%/*}; d=${d:-/}; done
+if [ -e "$file" ]; then
+  printf 'file %s\n' "$(meta "$file")"
+  next
+  cat "$file" 2>/dev/null || end failed "read $file: $(cat "$file" 2>&1 >/dev/null | tail -n 1)"
+fi
+end ok
+"#;
+
+/// Writes stdin beside the file and moves it into place if the file still is what was read. `want` and `new` are digests
+/// (or `absent`), `mode` octal, `mask` what is missing in it, `tmpname` a name, `after` says that commands are to follow.
+///
+/// The temporary file is made empty, with its final mode and owner, by an exclusive open, and filled by that descriptor. A
+/// connection that breaks ends stdin early: the digest shows it.
+pub(super) const WRITE: &str = r#"
+check
+[ "$want" = "$(state)" ] || end changed
+if [ ! -d "$dir" ]; then
+  parent=${dir%/*}; parent=${parent:-/}
+  e=$( { umask 022; mkdir -p "$parent" && umask 077 && mkdir "$dir" && sync; } 2>&1 ) || end failed "make $dir: $e"
+fi
+tmp=$dir/$tmpname
+trap 'rm -f "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM PIPE
+old=$(meta "$file" 2>/dev/null || meta "$dir"); own=${old#* }; own=${own% *}:${own#* }
+put() {
+  umask "$mask"; set -C
+  { chown "$own" "$tmp" && chmod "$mode" "$tmp" && cat >&3; } 3>"$tmp"
+}
+e=$(put 2>&1) || end failed "write $tmp: $e"
+[ "$(digest <"$tmp")" = "$new" ] || end mangled
+e=$(flush "$tmp" 2>&1) || end failed "sync $tmp: $e"
+if [ -n "$after" ]; then e=$( { : >"$marker"; } 2>&1 ) || end failed "write $marker: $e"; fi
+[ "$want" = "$(state)" ] || end changed
+if [ -L "$file" ]; then end symlink "$file"; fi
+e=$(mv -f "$tmp" "$file" 2>&1) || end failed "replace $file: $e"
+e=$(flush "$dir" 2>&1) || end failed "sync $dir: $e"
+[ "$(state)" = "$new" ] || end changed
+end ok
+"#;
+
+/// Removes the file if it still is what was read.
+pub(super) const REMOVE: &str = r#"
+check
+[ "$want" = "$(state)" ] || end changed
+e=$(rm -f "$file" "$marker" 2>&1) || end failed "remove $file: $e"
+e=$(flush "$dir" 2>&1) || end failed "sync $dir: $e"
+end ok
+"#;
+
+/// Removes the folders in `folders`, in order, as far as they are empty.
+pub(super) const REMOVE_FOLDERS: &str = r#"
+each() { for d in "$@"; do rmdir "$d" 2>/dev/null && flush "${d%/*}/"; done; }
+eval "each $folders"
+end ok
+"#;
+
+/// Removes temporary files that a kill left; prints their paths.
+pub(super) const SWEEP: &str = r#"
+h='[0-9a-f]'
+for f in "$dir"/."$name".cofferdam-$h$h$h$h$h$h$h$h.tmp; do
+  if [ -f "$f" ] && [ ! -L "$f" ]; then
+    e=$(rm -f "$f" 2>&1) || end failed "remove $f: $e"
+    printf '%s\n' "$f"
+  fi
+done
+if [ -d "$dir" ]; then flush "$dir" 2>/dev/null; fi
+end ok
+"#;
+
+/// Runs `commands` and forgets that they were due.
+pub(super) const AFTER: &str = r#"
+each() {
+  for c in "$@"; do
+    sh -c "$c" </dev/null >/dev/null 2>&1; s=$?
+    [ "$s" = 0 ] || end command "$s $c"
+  done
+}
+eval "each $commands"
+rm -f "$marker"
+end ok
+"#;
+
+/// Answers a challenge with what is found on the host, one part a place that opens it: `answer DIGEST KIND PATH`. Without
+/// `sops` and `age`: `content KIND PATH` and what the place holds, of SSH keys only the public half.
+///
+/// `document` and `challenge` hold the same text for `sops` and for `age`; `target`, `run` and `octal` are hashed behind it.
+///
+/// Source: sops's own search: `SOPS_AGE_KEY_FILE`, `SOPS_AGE_KEY`, `SOPS_AGE_SSH_PRIVATE_KEY_FILE`,
+/// `~/.config/sops/age/keys.txt`, `~/.ssh/id_ed25519`, `~/.ssh/id_rsa`.
+pub(super) const PROVE: &str = r#"
+check
+if [ -e "$marker" ]; then end pending; fi
+stale=$(cat /proc/[0-9]*/mountinfo 2>/dev/null | awk -v f="$file" '
+  { r = $4; if (sub(/\/\/deleted$/, "", r) && length(r) > 1 && substr(f, length(f) - length(r) + 1) == r) print $5 }' | sort -u | head -n 3 | tr '\n' ' ')
+if [ -n "$stale" ]; then end mounted "$stale"; fi
+tool=none
+if command -v sops >/dev/null 2>&1; then tool=sops; elif command -v age >/dev/null 2>&1; then tool=age; fi
+printf 'tool %s\n' "$tool"
+unquoted() { sed -n "s/^[[:space:]]*\(export[[:space:]]\{1,\}\)\{0,1\}$1=//p" "$2" | tr -d "\"'" | tail -n 1; }
+with_sops() {
+  for v in $(env | sed -n 's/^\(SOPS_[A-Z0-9_]*\)=.*/\1/p'); do unset "$v"; done
+  HOME=/nonexistent; XDG_CONFIG_HOME=/nonexistent; export HOME XDG_CONFIG_HOME
+  case $1 in
+    file) SOPS_AGE_KEY_FILE=$2; export SOPS_AGE_KEY_FILE;;
+    ssh) SOPS_AGE_SSH_PRIVATE_KEY_FILE=$2; export SOPS_AGE_SSH_PRIVATE_KEY_FILE;;
+    env) SOPS_AGE_KEY=$(unquoted SOPS_AGE_KEY "$2"); export SOPS_AGE_KEY;;
+  esac
+  printf '%s\n' "$document" | sops -d --input-type binary --output-type binary /dev/stdin
+}
+with_age() {
+  case $1 in
+    env) unquoted SOPS_AGE_KEY "$2" | age -d -i - /dev/fd/3 3<<CHALLENGE
+$challenge
+CHALLENGE
+    ;;
+    *) printf '%s\n' "$challenge" | age -d -i "$2";;
+  esac
+}
+opens() {
+  if [ "$tool" = sops ] && { [ "$1" != ssh ] || ! command -v age >/dev/null 2>&1; }; then (with_sops "$@"); else with_age "$@"; fi
+}
+answer() { { opens "$1" "$2" 2>/dev/null; printf '%s%s' "$target" "$run"; printf "$octal"; } | digest; }
+seen=:
+place() {
+  if [ ! -f "$2" ] || [ ! -r "$2" ] || [ ! -s "$2" ]; then return 0; fi
+  case $seen in *":$1 $2:"*) return 0;; esac
+  seen="$seen$1 $2:"
+  if [ "$tool" = none ]; then
+    next
+    printf 'content %s %s\n' "$1" "$2"
+    case $1 in
+      file) cat "$2";;
+      env) unquoted SOPS_AGE_KEY "$2";;
+      ssh) ssh-keygen -y -P '' -f "$2" 2>/dev/null;;
+    esac
+  elif opens "$1" "$2" </dev/null >/dev/null 2>&1; then
+    next
+    printf 'answer %s %s %s\n' "$(answer "$1" "$2" </dev/null)" "$1" "$2"
+  fi
+}
+place file "$file"
+place file "${SOPS_AGE_KEY_FILE:-}"
+place ssh "${SOPS_AGE_SSH_PRIVATE_KEY_FILE:-}"
+place file /etc/sops/age/keys.txt
+if [ -n "${XDG_CONFIG_HOME:-}" ]; then place file "$XDG_CONFIG_HOME/sops/age/keys.txt"; fi
+for h in "$HOME" /root /home/*; do
+  place file "$h/.config/sops/age/keys.txt"
+  place file "$h/.sops/key.txt"
+  place ssh "$h/.ssh/id_ed25519"
+  place ssh "$h/.ssh/id_rsa"
+done
+place ssh /etc/ssh/ssh_host_ed25519_key
+place ssh /etc/ssh/ssh_host_rsa_key
+for s in /etc/environment /etc/profile /etc/profile.d/*.sh "$HOME/.profile" "$HOME/.bash_profile" "$HOME/.bashrc" "$HOME/.zshenv"; do
+  if [ -r "$s" ] && grep -q SOPS_AGE_ "$s"; then
+    place file "$(unquoted SOPS_AGE_KEY_FILE "$s")"
+    place ssh "$(unquoted SOPS_AGE_SSH_PRIVATE_KEY_FILE "$s")"
+    if [ -n "$(unquoted SOPS_AGE_KEY "$s")" ]; then place env "$s"; fi
+  fi
+done
+end ok
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_one_line_and_values_are_words() {
+        let script = Script::new("printf '%s' \"$a\"\n").set("a", "it's $x\n`y`\u{1}");
+        let line = script.line();
+        assert_eq!(line.matches('\n').count(), 1);
+        assert!(line.starts_with("a='it'\\''s $x\u{1}`y`'\u{1}"));
+    }
+
+    #[test]
+    fn the_bootstrap_reads_alike_in_all_shells() {
+        for text in [BOOTSTRAP, BOOTSTRAP_AS_ROOT] {
+            assert_eq!(text.matches('\'').count(), 2);
+            // `!` is csh's history also inside quotes; fish reads `\\` and `\'` inside them.
+            assert!(!text.contains('!') && !text.contains(r"\\") && !text.contains('\n'));
+        }
+    }
+}

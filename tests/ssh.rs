@@ -1,0 +1,680 @@
+//! Hosts reached by the system's `ssh`, with real `sshd`s: deliveries, proofs, withdrawals, and a split.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail where it stands"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cofferdam::fleet::challenge::Challenge;
+use cofferdam::fleet::{Delivered, Receipt, SshHost, SshProgram, Target, TargetError, Withdrawn};
+use cofferdam::keys::key_file::KeyFile;
+use cofferdam::keys::{Identity, Recipient};
+use cofferdam::ledger::ReceiptKind;
+use cofferdam::topology::{Host, HostTarget};
+use support::homeops::{Homeops, VPS};
+use support::sshd::{Fleet, Manners, have_sshd};
+use support::{Ran, Sandbox, have_peers};
+
+const NOISE: &str = "echo Welcome to the machine; echo mail >&2; sh -c \"$SSH_ORIGINAL_COMMAND\"; s=$?; echo bye; exit $s";
+
+/// One host, its key file, and the servers behind it.
+struct Bench {
+    sandbox: Sandbox,
+    fleet: Fleet,
+}
+
+impl Bench {
+    fn new(name: &str, manners: &Manners) -> Self {
+        let sandbox = Sandbox::new();
+        let mut fleet = Fleet::new(sandbox.path());
+        fleet.add(name, manners);
+        std::fs::create_dir(sandbox.path().join("etc")).unwrap();
+        let bench = Self { sandbox, fleet };
+        chmod(&bench.folder(), 0o700);
+        bench
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.sandbox.path().join("etc")
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder().join("keys.txt")
+    }
+
+    fn put(&self, text: &str, mode: u32) {
+        std::fs::write(self.file(), text).unwrap();
+        chmod(&self.file(), mode);
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(self.file()).unwrap()
+    }
+
+    fn target(&self, name: &str) -> SshHost {
+        self.target_at(name, &self.file(), &[])
+    }
+
+    fn target_at(&self, name: &str, file: &Path, after_ship: &[&str]) -> SshHost {
+        let program = SshProgram::new(vec![self.fleet.program()])
+            .with_patience(Duration::from_secs(20), Duration::from_secs(60));
+        host(name, file, after_ship, program)
+    }
+}
+
+fn host(name: &str, file: &Path, after_ship: &[&str], program: SshProgram) -> SshHost {
+    let host = Host {
+        name: name.to_owned(),
+        zone: "lan".to_owned(),
+        target: HostTarget::Ssh(name.to_owned()),
+        identity_file: file.to_str().unwrap().to_owned(),
+        transport: None,
+        clones: Vec::new(),
+        after_ship: after_ship.iter().map(|&c| c.to_owned()).collect(),
+        reader: None,
+    };
+    SshHost::of(&host, &Arc::new(program)).unwrap()
+}
+
+fn chmod(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+fn text_of(identity: &Identity) -> String {
+    KeyFile::empty()
+        .with_identity(&[], identity)
+        .expose()
+        .clone()
+}
+
+fn prove(target: &SshHost, recipient: &Recipient) -> Receipt {
+    let challenge = Challenge::new(target.name(), "run-1", recipient).unwrap();
+    target.prove(&challenge).unwrap()
+}
+
+/// An error and its causes.
+fn told(error: &TargetError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[test]
+fn an_identity_goes_beside_the_others_proves_itself_and_goes_again() {
+    if !have_sshd() {
+        return;
+    }
+    for forced in [None, Some(NOISE.to_owned())] {
+        let bench = Bench::new(
+            "kasm",
+            &Manners {
+                forced,
+                ..Manners::default()
+            },
+        );
+        let (old, new) = (Identity::mint(), Identity::mint());
+        let (old_r, new_r) = (old.recipient().unwrap(), new.recipient().unwrap());
+        let text = format!("# Bob's, ask him\n{}# end", text_of(&old));
+        bench.put(&text, 0o600);
+        let target = bench.target("kasm");
+
+        let held = target.read().unwrap();
+        assert_eq!(held.recipients, std::slice::from_ref(&old_r));
+        assert!(!prove(&target, &new_r).opened);
+        assert_eq!(target.deliver("lan-1", &new).unwrap(), Delivered::Placed);
+        assert_eq!(
+            target.deliver("lan-1", &new).unwrap(),
+            Delivered::AlreadyThere
+        );
+        assert!(
+            bench
+                .text()
+                .starts_with(&format!("{text}\n# cofferdam: lan-1\n"))
+        );
+        assert_eq!(mode(&bench.file()), 0o400);
+        assert_eq!(
+            names(&bench.folder()),
+            BTreeSet::from(["keys.txt".to_owned()])
+        );
+        for recipient in [&old_r, &new_r] {
+            let receipt = prove(&target, recipient);
+            assert!(receipt.opened && receipt.everywhere && receipt.copies.is_empty());
+            assert_eq!(receipt.kind, ReceiptKind::Unwrapped);
+        }
+
+        // Undo brings every byte back, and the mode.
+        let withdrawn = target.withdraw(&new_r, Some(&held.before)).unwrap();
+        assert_eq!(withdrawn, Withdrawn::Removed);
+        assert_eq!((bench.text(), mode(&bench.file())), (text, 0o600));
+        // Retirement takes one away and leaves the rest.
+        target.deliver("lan-1", &new).unwrap();
+        assert_eq!(target.withdraw(&old_r, None).unwrap(), Withdrawn::Removed);
+        assert_eq!(target.withdraw(&old_r, None).unwrap(), Withdrawn::WasAbsent);
+        assert!(
+            bench
+                .text()
+                .starts_with("# Bob's, ask him\n# end\n# cofferdam: lan-1\n")
+        );
+        assert!(!prove(&target, &old_r).opened);
+        assert!(!bench.fleet.argv().contains("AGE-SECRET-KEY"));
+    }
+}
+
+#[test]
+fn folders_are_made_private_and_undone_and_leftovers_swept() {
+    if !have_sshd() {
+        return;
+    }
+    let bench = Bench::new("nvr", &Manners::default());
+    let file = bench.folder().join("sops/age/keys.txt");
+    let target = bench.target_at("nvr", &file, &[]);
+    let new = Identity::mint();
+    let before = target.read().unwrap().before;
+    assert_eq!(before.absent_folders.len(), 2);
+    target.deliver("lan-1", &new).unwrap();
+    assert_eq!(mode(file.parent().unwrap()), 0o700);
+    assert_eq!(mode(&bench.folder().join("sops")), 0o755);
+    let left = file.with_file_name(".keys.txt.cofferdam-0011aabb.tmp");
+    let other = file.with_file_name(".keys.txt.cofferdam-notours.tmp");
+    std::fs::write(&left, "").unwrap();
+    std::fs::write(&other, "").unwrap();
+    assert_eq!(target.sweep().unwrap(), [left.to_str().unwrap()]);
+    assert!(!left.exists());
+    std::fs::remove_file(&other).unwrap();
+    let recipient = new.recipient().unwrap();
+    for outcome in [Withdrawn::Removed, Withdrawn::WasAbsent] {
+        assert_eq!(target.withdraw(&recipient, Some(&before)).unwrap(), outcome);
+        assert!(names(&bench.folder()).is_empty());
+    }
+}
+
+#[test]
+fn a_file_that_changes_meanwhile_is_left_alone() {
+    if !have_sshd() {
+        return;
+    }
+    // The calls beside the master are: the probe, the look, the write.
+    let race = "case $SSH_ORIGINAL_COMMAND in cat) exec cat;; esac
+n=$(( $(cat \"$HOME/n\" 2>/dev/null || echo 0) + 1 )); echo $n >\"$HOME/n\"
+[ $n = 3 ] && cat \"$HOME/theirs\" >\"$(cat \"$HOME/file\")\"
+exec sh -c \"$SSH_ORIGINAL_COMMAND\"";
+    let manners = Manners {
+        forced: Some(race.to_owned()),
+        ..Manners::default()
+    };
+    let bench = Bench::new("omni", &manners);
+    bench.put(&text_of(&Identity::mint()), 0o600);
+    let theirs = text_of(&Identity::mint());
+    let home = bench.fleet.host("omni").join("home");
+    std::fs::write(home.join("theirs"), &theirs).unwrap();
+    std::fs::write(home.join("file"), bench.file().to_str().unwrap()).unwrap();
+    let target = bench.target("omni");
+    let new = Identity::mint();
+    let error = target.deliver("lan-1", &new).unwrap_err();
+    assert!(
+        matches!(error, TargetError::Changed { .. }),
+        "{}",
+        told(&error)
+    );
+    assert_eq!(bench.text(), theirs);
+    assert_eq!(names(&bench.folder()).len(), 1);
+    assert_eq!(target.deliver("lan-1", &new).unwrap(), Delivered::Placed);
+    assert!(bench.text().starts_with(&theirs));
+}
+
+#[test]
+fn a_connection_that_ends_within_the_content_changes_nothing() {
+    if !have_sshd() {
+        return;
+    }
+    let cut = "case $SSH_ORIGINAL_COMMAND in cat) exec cat;; esac
+n=$(( $(cat \"$HOME/n\" 2>/dev/null || echo 0) + 1 )); echo $n >\"$HOME/n\"
+if [ $n = 3 ]; then { IFS= read -r s; printf '%s\\n' \"$s\"; head -c 30; } | sh -c \"$SSH_ORIGINAL_COMMAND\"; exit; fi
+exec sh -c \"$SSH_ORIGINAL_COMMAND\"";
+    let manners = Manners {
+        forced: Some(cut.to_owned()),
+        ..Manners::default()
+    };
+    let bench = Bench::new("omni", &manners);
+    let text = text_of(&Identity::mint());
+    bench.put(&text, 0o400);
+    let target = bench.target("omni");
+    let error = told(&target.deliver("lan-1", &Identity::mint()).unwrap_err());
+    assert!(
+        error.contains("what arrived is not what was sent"),
+        "{error}"
+    );
+    assert_eq!(bench.text(), text);
+    assert_eq!(names(&bench.folder()).len(), 1);
+}
+
+#[test]
+fn after_ship_runs_and_what_was_cut_off_runs_before_the_next_proof() {
+    if !have_sshd() {
+        return;
+    }
+    let bench = Bench::new("kasm", &Manners::default());
+    let log = bench.sandbox.path().join("log");
+    let good = format!("echo 'it'\"'\"'s on' >>{}", log.display());
+    let gate = bench.sandbox.path().join("gate");
+    let late = format!("test -e {}", gate.display());
+    let target = bench.target_at("kasm", &bench.file(), &[&good, &late]);
+    let new = Identity::mint();
+    let error = told(&target.deliver("lan-1", &new).unwrap_err());
+    assert!(
+        error.contains("after_ship command `test -e ") && error.contains("ended with 1"),
+        "{error}"
+    );
+    let challenge = Challenge::new("kasm", "r", &new.recipient().unwrap()).unwrap();
+    assert!(target.prove(&challenge).is_err());
+    std::fs::write(&gate, "").unwrap();
+    assert!(target.prove(&challenge).unwrap().opened);
+    assert_eq!(
+        std::fs::read_to_string(&log).unwrap(),
+        "it's on\n".repeat(3)
+    );
+    assert!(target.prove(&challenge).unwrap().opened);
+    assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 3);
+    assert_eq!(names(&bench.folder()).len(), 1);
+}
+
+#[test]
+fn copies_are_found_wherever_identities_are_looked_for() {
+    if !have_sshd() || !have_peers(&["sops", "age", "ssh-keygen"]) {
+        return;
+    }
+    for tools in [&["sops", "age"][..], &["sops"], &["age"], &[]] {
+        let sandbox = Sandbox::new();
+        let bin = sandbox.path().join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        let plain = [
+            "sh",
+            "tr",
+            "id",
+            "stat",
+            "cat",
+            "sed",
+            "awk",
+            "cut",
+            "sort",
+            "head",
+            "tail",
+            "grep",
+            "sha256sum",
+            "sync",
+            "env",
+            "ssh-keygen",
+            "rm",
+            "mv",
+            "chown",
+            "chmod",
+            "mkdir",
+            "rmdir",
+        ];
+        for tool in plain.iter().chain(tools) {
+            let found = Ran::of(
+                sandbox
+                    .command("sh", sandbox.path())
+                    .args(["-c", &format!("command -v {tool}")]),
+            );
+            symlink(found.expect_code(0).stdout.trim_end(), bin.join(tool)).unwrap();
+        }
+        let path = Some(bin.to_str().unwrap().to_owned());
+        let bench = Bench::new(
+            "kasm",
+            &Manners {
+                path,
+                ..Manners::default()
+            },
+        );
+        let home = bench.fleet.host("kasm").join("home");
+        let own = Identity::mint();
+        bench.put(&text_of(&own), 0o400);
+        let target = bench.target("kasm");
+        let expected = if tools.is_empty() {
+            ReceiptKind::ReadBack
+        } else {
+            ReceiptKind::Unwrapped
+        };
+        let receipt = prove(&target, &own.recipient().unwrap());
+        assert!(
+            receipt.opened && receipt.everywhere && receipt.copies.is_empty(),
+            "{tools:?} {receipt:?}"
+        );
+        assert_eq!(receipt.kind, expected, "{tools:?}");
+
+        let plant = |path: &str, text: &str| {
+            let file = home.join(path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, text).unwrap();
+            chmod(&file, 0o600);
+            file
+        };
+        for (path, named) in [
+            (".config/sops/age/keys.txt", None),
+            ("odd place/k.txt", Some("SOPS_AGE_KEY_FILE")),
+            (".profile", Some("SOPS_AGE_KEY")),
+        ] {
+            let copy = Identity::mint();
+            let recipient = copy.recipient().unwrap();
+            assert!(!prove(&target, &recipient).opened);
+            let file = match named {
+                None => plant(path, &text_of(&copy)),
+                Some("SOPS_AGE_KEY_FILE") => {
+                    let file = plant(path, &text_of(&copy));
+                    plant(
+                        ".bash_profile",
+                        &format!("export SOPS_AGE_KEY_FILE=\"{}\"\n", file.display()),
+                    );
+                    file
+                }
+                Some(_) => {
+                    let text = text_of(&copy);
+                    let secret = text
+                        .lines()
+                        .find(|line| line.starts_with("AGE-"))
+                        .unwrap()
+                        .to_owned();
+                    plant(path, &format!("# mine\nexport SOPS_AGE_KEY='{secret}'\n"))
+                }
+            };
+            let receipt = prove(&target, &recipient);
+            assert!(receipt.opened && !receipt.everywhere, "{tools:?} {path}");
+            assert_eq!(receipt.copies, [file.to_str().unwrap()], "{tools:?}");
+        }
+        // An SSH key that age takes for an identity.
+        std::fs::create_dir(home.join(".ssh")).unwrap();
+        let key = home.join(".ssh/id_ed25519");
+        Ran::of(bench.sandbox.command("ssh-keygen", &home).args([
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            "",
+            "-C",
+            "x",
+            "-f",
+            key.to_str().unwrap(),
+        ]))
+        .expect_code(0);
+        let public = std::fs::read_to_string(home.join(".ssh/id_ed25519.pub")).unwrap();
+        let receipt = prove(&target, &Recipient::parse(public.trim()).unwrap());
+        assert_eq!(receipt.copies, [key.to_str().unwrap()], "{tools:?}");
+        assert!(!bench.fleet.argv().contains("AGE-SECRET-KEY"));
+    }
+}
+
+#[test]
+fn what_others_can_read_and_what_is_no_key_file_is_refused() {
+    if !have_sshd() {
+        return;
+    }
+    let bench = Bench::new("kasm", &Manners::default());
+    let target = bench.target("kasm");
+    let new = Identity::mint();
+    let text = text_of(&Identity::mint());
+    let refused = |wanted: &[&str]| {
+        let before = support::snapshot(&bench.folder());
+        for error in [target.read().err(), target.deliver("x", &new).err()] {
+            let error = told(&error.unwrap());
+            for wanted in wanted.iter().chain(&["kasm"]) {
+                assert!(error.contains(wanted), "{error}");
+            }
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        support::assert_same_files(&before, &support::snapshot(&bench.folder()));
+    };
+    let file = bench.file();
+    let path = file.to_str().unwrap();
+    bench.put(&text, 0o644);
+    refused(&["mode 0644", &format!("chmod 0400 '{path}'")]);
+    bench.put(&text, 0o400);
+    chmod(&bench.folder(), 0o755);
+    refused(&["mode 0755", "chmod 0700"]);
+    chmod(&bench.folder(), 0o700);
+    bench.put("hunter2\n", 0o600);
+    refused(&["is no identity file"]);
+    std::fs::rename(&file, bench.folder().join("real")).unwrap();
+    symlink("real", &file).unwrap();
+    refused(&["symbolic link"]);
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    refused(&["neither a plain file nor a folder"]);
+    std::fs::remove_dir(&file).unwrap();
+    target.deliver("x", &new).unwrap();
+}
+
+#[test]
+fn a_full_disk_and_a_read_only_one_leave_the_file_as_it_was() {
+    if !have_sshd() {
+        return;
+    }
+    let bench = Bench::new("storage", &Manners::default());
+    let folder = bench.folder();
+    let mount = |options: &str| {
+        let mut command = bench.sandbox.command("mount", bench.sandbox.path());
+        Ran::of(
+            command
+                .args(["-t", "tmpfs", "-o", options, "none"])
+                .arg(&folder),
+        )
+        .code
+            == Some(0)
+    };
+    if !mount("size=16k,mode=0700") {
+        println!("skipped: mounts are not allowed here");
+        return;
+    }
+    let text = text_of(&Identity::mint());
+    bench.put(&text, 0o400);
+    // The filler takes what is left.
+    let _ = std::fs::write(folder.join("filler"), vec![0u8; 64 << 10]);
+    let target = bench.target("storage");
+    let error = told(&target.deliver("x", &Identity::mint()).unwrap_err());
+    let full = bench.text() == text && names(&folder).len() == 2;
+    let ran = mount("remount,ro");
+    let read_only = told(&target.deliver("x", &Identity::mint()).unwrap_err());
+    let same = bench.text() == text;
+    Ran::of(
+        bench
+            .sandbox
+            .command("umount", bench.sandbox.path())
+            .arg(&folder),
+    )
+    .expect_code(0);
+    assert!(full && same && ran);
+    assert!(
+        error.contains("No space left") && error.contains("make room"),
+        "{error}"
+    );
+    assert!(
+        read_only.contains("Read-only file system (mount it writable there)"),
+        "{read_only}"
+    );
+}
+
+#[test]
+fn a_host_that_cannot_be_worked_on_says_what_to_do() {
+    if !have_sshd() {
+        return;
+    }
+    let plain = Manners::default();
+    let forced = |text: &str| Manners {
+        forced: Some(text.to_owned()),
+        ..Manners::default()
+    };
+    let nobody =
+        "exec setpriv --reuid=65534 --regid=65534 --clear-groups sh -c \"$SSH_ORIGINAL_COMMAND\"";
+    let cases: [(&str, Manners, &[&str]); 6] = [
+        (
+            "dead",
+            Manners {
+                is_dead: true,
+                ..plain.clone()
+            },
+            &[
+                "cannot be reached",
+                "Connection refused",
+                "try: ssh dead true",
+            ],
+        ),
+        (
+            "changed",
+            Manners {
+                key_is_wrong: true,
+                ..plain.clone()
+            },
+            &["host key has changed", "ssh-keygen -f ", "-R '[127.0.0.1]:"],
+        ),
+        (
+            "unknown",
+            Manners {
+                key_is_unknown: true,
+                ..plain.clone()
+            },
+            &["host key is not known", "ssh-keyscan -p ", "known_hosts"],
+        ),
+        (
+            "nologin",
+            forced("echo This account is not available >&2; exit 1"),
+            &["runs no commands", "This account is not available"],
+        ),
+        (
+            "nosudo",
+            forced(nobody),
+            &["sudo is refused", "log in as root"],
+        ),
+        (
+            "breaks",
+            forced("case $SSH_ORIGINAL_COMMAND in cat) exec cat;; esac; kill -9 $PPID"),
+            &["cannot be reached"],
+        ),
+    ];
+    for (name, manners, wanted) in cases {
+        let bench = Bench::new(name, &manners);
+        bench.put(&text_of(&Identity::mint()), 0o400);
+        let error = told(&bench.target(name).read().unwrap_err());
+        for wanted in wanted.iter().chain(&[name]) {
+            assert!(error.contains(wanted), "{name}: {error}");
+        }
+    }
+    let bench = Bench::new(
+        "hangs",
+        &forced("case $SSH_ORIGINAL_COMMAND in cat) exec cat;; esac; sleep 8"),
+    );
+    let program = SshProgram::new(vec![bench.fleet.program()])
+        .with_patience(Duration::from_secs(20), Duration::from_secs(1));
+    let begun = Instant::now();
+    let error = told(
+        &host("hangs", &bench.file(), &[], program)
+            .read()
+            .unwrap_err(),
+    );
+    assert!(error.contains("no answer within 1 seconds"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn three_hosts_by_ssh_and_the_rest_as_directories_are_split() {
+    if !have_sshd() || !have_peers(&["git", "sops"]) {
+        return;
+    }
+    let (homeops, _) = Homeops::prepared();
+    let mut fleet = Fleet::new(homeops.sandbox.path());
+    fleet.add(
+        "kasm",
+        &Manners {
+            forced: Some(NOISE.to_owned()),
+            ..Manners::default()
+        },
+    );
+    fleet.add("server04", &Manners::default());
+    let slow = "sleep 0.3; exec sh -c \"$SSH_ORIGINAL_COMMAND\"";
+    fleet.add(
+        VPS,
+        &Manners {
+            forced: Some(slow.to_owned()),
+            ..Manners::default()
+        },
+    );
+    let hosts = ["kasm", "server04", VPS];
+    let topology = homeops.repository().join("cofferdam.toml");
+    let text = std::fs::read_to_string(&topology).unwrap();
+    let mut lines = Vec::new();
+    let mut by_ssh = None;
+    for line in text.lines() {
+        if line.starts_with('[') {
+            by_ssh = hosts
+                .into_iter()
+                .find(|name| line.starts_with(&format!("[hosts.{name}]")));
+        }
+        match by_ssh {
+            Some(name) if line.starts_with("local ") => lines.push(format!("ssh = \"{name}\"")),
+            Some(name) if line.starts_with("identity_file") => {
+                let file = homeops.host_file(name);
+                lines.push(format!("identity_file = \"{}\"", file.display()));
+            }
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    let text = lines.join("\n") + "\n";
+    assert_eq!(text.matches("\nssh = ").count(), hosts.len(), "{text}");
+    std::fs::write(&topology, text).unwrap();
+    let cofferdam =
+        |args: &[&str]| Ran::of(homeops.command(args).env("COFFERDAM_SSH", fleet.program()));
+
+    cofferdam(&["split", "--yes"]).expect_code(0);
+    for name in homeops.hosts() {
+        let file = homeops.host_file(name);
+        let held = KeyFile::parse(&std::fs::read(&file).unwrap())
+            .unwrap()
+            .recipients();
+        assert_eq!(held.len(), 1, "{name}");
+        assert_ne!(held[0], homeops.shared, "{name}");
+        assert_eq!(mode(&file), 0o400, "{name}");
+        assert_eq!(names(file.parent().unwrap()).len(), 1, "{name}");
+    }
+    let zones = homeops.zone_key_files();
+    for (path, plain) in Homeops::expected() {
+        for zone in Homeops::zones_of(&path) {
+            let ran = homeops.sops_decrypt(&path, &zones[zone]).expect_code(0);
+            assert_eq!(ran.stdout, plain, "{path}");
+        }
+    }
+    assert!(!fleet.argv().contains("AGE-SECRET-KEY"));
+    // Connections and their folders went with the command.
+    let left = names(&homeops.sandbox.temporary());
+    assert!(
+        left.iter().all(|name| !name.starts_with("cofferdam-")),
+        "{left:?}"
+    );
+    let again = cofferdam(&["split", "--yes"]).expect_code(0);
+    assert!(again.stderr.contains("Nothing to do"), "{}", again.stderr);
+}
