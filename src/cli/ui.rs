@@ -145,14 +145,12 @@ impl Ui {
         if self.quiet || !io::stderr().is_terminal() {
             return Progress(ProgressBar::hidden());
         }
-        let bar =
-            ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(10));
-        let style = ProgressStyle::with_template("{msg:28} {wide_bar} {pos}/{len} {eta}")
+        // Drawn late: a bar that flashes by is noise.
+        let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden());
+        let style = ProgressStyle::with_template("{msg:24} {wide_bar} {pos}/{len} {eta}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
         bar.set_message(what.to_owned());
-        // Drawn late: a bar that flashes by is noise.
-        bar.set_draw_target(ProgressDrawTarget::hidden());
         Progress(bar)
     }
 }
