@@ -11,6 +11,7 @@
 
 use std::error::Error;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -41,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .path()
             .join(format!("targets/host{host}/etc/sops/age"));
         fs::create_dir_all(&folder)?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
         private(&folder.join("keys.txt"), &text)?;
     }
     generate(&repository, files, secrets, &shared)?;
@@ -126,7 +128,6 @@ fn run(command: &mut Command) -> Result<(), Box<dyn Error>> {
 }
 
 fn private(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     fs::write(path, text)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o400))
 }
