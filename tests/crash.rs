@@ -1,5 +1,13 @@
 //! Killed at every entry of the journal and at random moments, a split locks nobody out, and goes on or back to the end.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail where it stands"
+)]
+
 mod support;
 
 use std::io::Read;

@@ -1,6 +1,14 @@
 //! Protocol rule 6: a recipient leaves only together with the data key. Every wrap that history keeps for the retired
 //! identity, spliced into today's documents, opens nothing: neither for real sops nor for us.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail where it stands"
+)]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,14 @@
 //! The power fails at any moment of a split, on the laptop and on all targets at once: what was not synced is gone, and still
 //! every reader opens what it must, and the run goes on, or back.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail where it stands"
+)]
+
 mod support;
 
 use support::Sandbox;

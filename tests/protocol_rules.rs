@@ -1,6 +1,14 @@
 //! The rules that keep a re-key safe, each broken on purpose: edits, commits and pulls by others in the middle of a run, identities
 //! that are not at hand, recipients in two roles.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail where it stands"
+)]
+
 mod support;
 
 use cofferdam::ledger::{Holder, State};
@@ -47,6 +55,34 @@ fn expect_edited(ground: &Ground<'_>, file: &str, keys: &str) {
         .sops(&["decrypt", file], &ground.folder.join(keys))
         .expect_code(0);
     assert!(shown.stdout.contains("EDITED=by hand"), "{}", shown.stdout);
+}
+
+#[test]
+fn rule_1_what_is_published_lies_sealed() {
+    let sandbox = Sandbox::in_memory();
+    let before = Ground::small(&sandbox);
+    let held = before.copy("held");
+    held.run(&["split", "--yes", "--hold-at", "publish"])
+        .expect_code(0);
+    let ground = held.copy("sealed");
+    std::fs::remove_dir_all(ground.repository().join(".cofferdam/sealed")).unwrap();
+    ground.run(&["resume"]).expect_code(0);
+    ground.expect_finished(&before, "sealed again");
+
+    // An older ledger in place of the run's: nothing is minted a second time.
+    let file = held.repository().join(".cofferdam/keyring.toml");
+    let ours = std::fs::read(&file).unwrap();
+    std::fs::copy(before.repository().join(".cofferdam/keyring.toml"), &file).unwrap();
+    let stopped = held.run(&["resume"]).expect_code(5);
+    assert!(
+        stopped.stderr.contains("keyring.toml"),
+        "{}",
+        stopped.stderr
+    );
+    held.expect_readable("an older ledger");
+    std::fs::write(&file, ours).unwrap();
+    held.run(&["resume"]).expect_code(0);
+    held.expect_finished(&before, "the ledger is back");
 }
 
 #[test]
@@ -313,7 +349,11 @@ fn expect_gone_back(ground: &Ground<'_>, when: &str) {
     ground.expect_readable(when);
     let shared = recipient(&ground.folder.join("shared.txt"));
     for (reader, _, held) in ground.readers() {
-        assert_eq!(held.recipients(), [shared.clone()], "{when}: {reader}");
+        assert_eq!(
+            held.recipients(),
+            std::slice::from_ref(&shared),
+            "{when}: {reader}"
+        );
     }
     for document in &ground.documents {
         let is = parse(document, ground.read(document));
@@ -446,7 +486,11 @@ fn rule_15_somebody_commits_in_the_middle() {
         assert!(ground.unfinished().is_none(), "{when}");
         let shared = recipient(&ground.folder.join("shared.txt"));
         for (reader, _, held) in ground.readers() {
-            assert_eq!(held.recipients(), [shared.clone()], "{when}: {reader}");
+            assert_eq!(
+                held.recipients(),
+                std::slice::from_ref(&shared),
+                "{when}: {reader}"
+            );
         }
         ground.remove();
     }

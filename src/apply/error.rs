@@ -88,6 +88,12 @@ pub enum ApplyError {
         /// Its id.
         id: String,
     },
+    /// The ledger does not know an identity that this run minted: somebody put an older one in its place.
+    #[error("identity {id} was minted by this run and is gone from .cofferdam/keyring.toml")]
+    LedgerLost {
+        /// Its id.
+        id: String,
+    },
     /// An identity is needed and none that is at hand opens its sealed file.
     #[error("identity {id} cannot be unsealed with the identities at hand")]
     CannotUnseal {

@@ -25,6 +25,11 @@ impl Run<'_> {
             .filter(|i| i.recipient.is_none() && self.ledger.record(&i.id).is_none())
             .map(|i| i.id.clone())
             .collect();
+        // Minting again under the same id would leave what was wrapped to the first one without a sealed identity.
+        let minted = |id: &&String| self.is_done(&Step::Mint { id: (*id).clone() });
+        if let Some(id) = missing.iter().find(minted) {
+            return Err(ApplyError::LedgerLost { id: id.clone() });
+        }
         if adopted.is_empty() && missing.is_empty() {
             return Ok(());
         }
@@ -80,6 +85,47 @@ impl Run<'_> {
             atomic_write::replace(&self.work.sealed.join(name), &bytes, Mode::Exact(0o644))?;
         }
         Ok(())
+    }
+
+    /// Protocol rule 1, looked at again before anything is published: every identity of the run lies sealed. One whose
+    /// files somebody removed is sealed again.
+    pub(super) fn check_sealed(&mut self) -> Result<(), ApplyError> {
+        let adopted: Vec<(String, Recipient)> = self
+            .plan()
+            .retiring
+            .iter()
+            .filter(|r| r.adopt)
+            .map(|r| (r.id.clone(), r.recipient.clone()))
+            .collect();
+        for (id, recipient) in adopted {
+            if self.is_sealed_file_missing(&id)? {
+                let at_hand = self.work.at_hand.get(&recipient);
+                let identity = match at_hand {
+                    Some(identity) => Some(identity),
+                    None => self.held_by_a_reader(&recipient)?,
+                };
+                let identity =
+                    identity.ok_or_else(|| ApplyError::CannotUnseal { id: id.clone() })?;
+                self.seal(&id, &identity)?;
+            }
+        }
+        for id in self.minted_by_plan() {
+            if self.is_sealed_file_missing(&id)? {
+                let identity = self.identity(&id)?;
+                self.seal(&id, &identity)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_sealed_file_missing(&self, id: &str) -> Result<bool, ApplyError> {
+        for recipient in self.always_recipients() {
+            let name = sealed::sealed_file_name(id, recipient);
+            if super::read_optional(&self.work.sealed.join(name))?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Removes the sealed files of `id`.

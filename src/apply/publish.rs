@@ -24,6 +24,7 @@ impl Run<'_> {
             }
             return Ok(());
         }
+        self.check_sealed()?;
         if !self.mismatches()?.is_empty() {
             self.commit()?;
         } else if let (Some(head), true) =

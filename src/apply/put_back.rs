@@ -4,10 +4,10 @@
 //! previous recipients.
 
 use crate::apply::journal_file::Side;
+use crate::apply::own_files::ignoring_journal;
 use crate::apply::rewrite::{rewrapped, store_of};
 use crate::apply::{
-    ApplyError, GITIGNORE_PATH, JOURNAL_FOLDER, RULES_PATH, Run, document_slot, ignoring_journal,
-    read_optional,
+    ApplyError, GITIGNORE_PATH, JOURNAL_FOLDER, RULES_PATH, Run, document_slot, read_optional,
 };
 use crate::inventory::Digest;
 use crate::journal::Step;

@@ -1,8 +1,6 @@
 //! Undo (protocol rule 15): byte for byte back while nobody else has seen the run's commit; afterwards by a further commit
 //! that re-encrypts today's values to the previous recipients. Either way documents go back first, identities leave last.
 
-#![expect(clippy::disallowed_methods, reason = "edge: carries out a plan")]
-
 use crate::apply::rewrite::{rewrapped, store_of};
 use crate::apply::{ApplyError, Run, read_optional};
 use crate::journal::{Entry, Outcome, Step};

@@ -60,6 +60,9 @@ fn hints(error: &ApplyError) -> Vec<String> {
         ApplyError::Document { path, .. } => then(&format!(
             "mend {path}, or take it back to a version that opens (git checkout COMMIT -- {path})"
         )),
+        ApplyError::LedgerLost { .. } => then(
+            "put the ledger back as the run left it (from a stash, or git checkout COMMIT -- .cofferdam)",
+        ),
         ApplyError::Stragglers { .. } => then(
             "give these documents the recipients of .sops.yaml (sops updatekeys FILE) and new data keys (cofferdam renew FILE), and commit them",
         ),
