@@ -159,16 +159,27 @@ impl JournalFile {
     /// # Errors
     /// See [`JournalError`].
     pub fn record(&mut self, entry: Entry) -> Result<(), JournalError> {
-        let line = serde_json::to_vec(&entry).map_err(JournalError::Unprintable)?;
-        self.progress
-            .add(entry, self.lines + 1)
-            .map_err(|source| JournalError::Order {
-                path: log_path(&self.folder),
-                source,
-            })?;
+        self.record_all(vec![entry])
+    }
+
+    /// Appends entries, synced together; a crash may keep the first of them.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn record_all(&mut self, entries: Vec<Entry>) -> Result<(), JournalError> {
+        let mut lines = Vec::with_capacity(entries.len());
+        for entry in entries {
+            lines.push(serde_json::to_vec(&entry).map_err(JournalError::Unprintable)?);
+            self.progress
+                .add(entry, self.lines + lines.len())
+                .map_err(|source| JournalError::Order {
+                    path: log_path(&self.folder),
+                    source,
+                })?;
+        }
         durable::crash_point("journal");
-        self.log.append_line(&line)?;
-        self.lines += 1;
+        self.log.append_lines(&lines)?;
+        self.lines += lines.len();
         durable::crash_point("journal");
         Ok(())
     }

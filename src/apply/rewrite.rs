@@ -14,7 +14,8 @@ use crate::journal::{Entry, Step};
 use crate::keys::{IdentitySet, Recipient};
 use crate::ledger::State;
 use crate::plan::rules::{self, RulesInput};
-use crate::repo::atomic_write::{self, Mode};
+use crate::repo::atomic_write::{self, Expected, Mode};
+use crate::repo::batch_write::{self, Replacement};
 use crate::repo::recognise::recognise;
 use crate::repo::scan::Scan;
 use crate::repo_path::RepoPath;
@@ -116,6 +117,24 @@ impl Run<'_> {
         Ok(Standing::Open(now))
     }
 
+    /// The staged bytes of a file that holds what they replace.
+    fn staged_move(&self, item: &Item) -> Result<Move, ApplyError> {
+        let before = match self.progress().staged[&item.path].before {
+            Some(_) => read_optional(&self.journal.slot(Side::Before, &item.slot))?,
+            None => None,
+        };
+        let after = read_optional(&self.journal.slot(Side::After, &item.slot))?;
+        Ok(Move {
+            target: item.path.under(self.work.root),
+            path: item.path.clone(),
+            before,
+            after: after.ok_or_else(|| ApplyError::Staged {
+                path: item.path.clone(),
+                reason: "the staged bytes are gone".to_owned(),
+            })?,
+        })
+    }
+
     /// Makes, checks and stages the new bytes of `open`, all of them or none.
     fn stage(&mut self, open: Vec<(Item, Option<Vec<u8>>)>) -> Result<(), ApplyError> {
         let roster = self.roster()?;
@@ -143,26 +162,25 @@ impl Run<'_> {
                         rewrapped(&item.path, source, &recipients, drop, &keys, now)?
                     }
                 };
-                let staging = Staging {
+                tick();
+                Ok(Staging {
                     before_slot: self.journal.slot(Side::Before, &item.slot),
                     after_slot: self.journal.slot(Side::After, &item.slot),
                     path: item.path,
                     before,
                     after,
-                };
-                staging.write()?;
-                tick();
-                Ok(staging)
+                })
             })
             .collect();
         drop(tick);
-        for staging in made? {
-            self.journal.record(Entry::Staged {
-                path: staging.path,
-                before: staging.before.as_deref().map(Digest::of),
-                after: Digest::of(&staging.after),
-            })?;
-        }
+        let made = made?;
+        write_slots(&made)?;
+        let entries = made.into_iter().map(|staging| Entry::Staged {
+            path: staging.path,
+            before: staging.before.as_deref().map(Digest::of),
+            after: Digest::of(&staging.after),
+        });
+        self.journal.record_all(entries.collect())?;
         Ok(())
     }
 
@@ -188,29 +206,30 @@ impl Run<'_> {
         })
     }
 
-    /// Moves staged bytes into place, one file after the other.
+    /// Moves staged bytes into place, one file after the other, synced together.
     fn replace(&mut self, items: &[Item]) -> Result<(), ApplyError> {
+        let mut moves = Vec::new();
         for item in items {
-            if !matches!(self.standing(item)?, Standing::Staged) {
-                continue;
+            if matches!(self.standing(item)?, Standing::Staged) {
+                moves.push(self.staged_move(item)?);
             }
-            let before = match self.progress().staged[&item.path].before {
-                Some(_) => read_optional(&self.journal.slot(Side::Before, &item.slot))?,
-                None => None,
-            };
-            let after = read_optional(&self.journal.slot(Side::After, &item.slot))?;
-            let after = after.ok_or_else(|| ApplyError::Staged {
-                path: item.path.clone(),
-                reason: "the staged bytes are gone".to_owned(),
-            })?;
-            let target = item.path.under(self.work.root);
-            let step = Step::Replace {
-                path: item.path.clone(),
-            };
-            self.step(step, |_| {
-                atomic_write::replace_expecting(&target, before.as_deref(), &after, Mode::Keep)
-                    .map_err(ApplyError::from)
-            })?;
+        }
+        let steps = |moves: &[Move]| -> Vec<Step> {
+            let paths = moves.iter().map(|m| m.path.clone());
+            paths.map(|path| Step::Replace { path }).collect()
+        };
+        if !moves.is_empty() {
+            let begun = steps(&moves)
+                .into_iter()
+                .map(|step| Entry::Started { step });
+            self.journal.record_all(begun.collect())?;
+            let replacements: Vec<Replacement> = moves.iter().map(Move::replacement).collect();
+            let results = batch_write::replace_all(&replacements)?;
+            for result in results {
+                result?;
+            }
+            let done = steps(&moves).into_iter().map(|step| Entry::Done { step });
+            self.journal.record_all(done.collect())?;
         }
         // Whatever changed meanwhile is planned again by the next resume; nothing is published over it.
         for item in items {
@@ -225,6 +244,28 @@ impl Run<'_> {
     }
 }
 
+/// One file's staged bytes on their way into place.
+struct Move {
+    path: RepoPath,
+    target: PathBuf,
+    before: Option<Vec<u8>>,
+    after: Vec<u8>,
+}
+
+impl Move {
+    fn replacement(&self) -> Replacement<'_> {
+        Replacement {
+            path: &self.target,
+            expected: match &self.before {
+                Some(bytes) => Expected::Bytes(bytes),
+                None => Expected::Nothing,
+            },
+            bytes: &self.after,
+            mode: Mode::Keep,
+        }
+    }
+}
+
 /// One file's bytes on their way to the journal's folder.
 struct Staging {
     path: RepoPath,
@@ -234,17 +275,30 @@ struct Staging {
     after_slot: PathBuf,
 }
 
-impl Staging {
-    fn write(&self) -> Result<(), ApplyError> {
-        match &self.before {
-            Some(bytes) => atomic_write::replace(&self.before_slot, bytes, Mode::Exact(0o600))?,
+/// Writes the bytes of before and after to the journal's folder, synced together.
+fn write_slots(stagings: &[Staging]) -> Result<(), ApplyError> {
+    let mut slots = Vec::new();
+    for staging in stagings {
+        let mut slot = |path, bytes| {
+            slots.push(Replacement {
+                path,
+                expected: Expected::Anything,
+                bytes,
+                mode: Mode::Exact(0o600),
+            });
+        };
+        slot(staging.after_slot.as_path(), staging.after.as_slice());
+        match &staging.before {
+            Some(bytes) => slot(staging.before_slot.as_path(), bytes),
             None => {
-                atomic_write::remove(&self.before_slot)?;
+                atomic_write::remove(&staging.before_slot)?;
             }
         }
-        atomic_write::replace(&self.after_slot, &self.after, Mode::Exact(0o600))?;
-        Ok(())
     }
+    for result in batch_write::replace_all(&slots)? {
+        result?;
+    }
+    Ok(())
 }
 
 /// The bytes of a document for `recipients` under a new data key, opened again and compared before they are returned.

@@ -15,6 +15,7 @@ use crate::cli::decrypt::warn;
 use crate::cli::document_flags;
 use crate::cli::documents::Documents;
 use crate::cli::error::CliError;
+use crate::repo::atomic_write::{Expected, Mode};
 use crate::repo::batch_write::{self, Replacement};
 use crate::sops::{Document, DocumentError, NewKeys, NewRecipients, Verified};
 
@@ -122,8 +123,9 @@ fn write(staged: &[Staged]) -> Result<(), CliError> {
         .iter()
         .map(|s| Replacement {
             path: &s.path,
-            expected: &s.before,
+            expected: Expected::Bytes(&s.before),
             bytes: &s.after,
+            mode: Mode::Keep,
         })
         .collect();
     let results = batch_write::replace_all(&replacements).map_err(|error| {

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use crate::fleet::Challenge;
+use crate::fleet::ssh::SshError;
 use crate::inventory::Before;
 use crate::keys::key_file::KeyFileError;
 use crate::keys::wrap::UnwrapError;
-use crate::fleet::ssh::SshError;
 use crate::keys::{Identity, IdentitySet, Recipient};
 use crate::ledger::ReceiptKind;
 use crate::repo::atomic_write::WriteError;

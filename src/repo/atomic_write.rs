@@ -298,10 +298,14 @@ pub fn read_no_follow(path: &Path) -> Result<Option<Vec<u8>>, WriteError> {
 
 const MARK: &[u8] = b".cofferdam-";
 
-/// What must be at the path for the write to go ahead.
-pub(super) enum Expected<'a> {
+/// What must be at the path for a write to go ahead.
+#[derive(Debug, Clone, Copy)]
+pub enum Expected<'a> {
+    /// Whatever is there, or nothing.
     Anything,
+    /// No file.
     Nothing,
+    /// A file that holds exactly this.
     Bytes(&'a [u8]),
 }
 

@@ -13,15 +13,17 @@ use crate::repo::durable;
 /// One file of [`replace_all`].
 #[derive(Debug)]
 pub struct Replacement<'a> {
-    /// The file, which must exist.
+    /// The file.
     pub path: &'a Path,
-    /// What it must hold right before the rename.
-    pub expected: &'a [u8],
+    /// What must be there right before the rename.
+    pub expected: Expected<'a>,
     /// What it gets.
     pub bytes: &'a [u8],
+    /// The permissions it gets.
+    pub mode: Mode,
 }
 
-/// Replaces many files as [`crate::repo::atomic_write::replace_expecting`] does each, with their permissions kept, but syncs them together.
+/// Replaces or creates many files as [`crate::repo::atomic_write`] does each, but syncs them together.
 ///
 /// Every new content is on disk before the first file is replaced: a full disk leaves all of them as they were. Returns one
 /// result per file, in order; a file that changed meanwhile is left alone and the others go on.
@@ -58,8 +60,7 @@ pub fn replace_all(
         .zip(&files)
         .map(|(replacement, temporary)| {
             durable::crash_point("replace");
-            let expected = Expected::Bytes(replacement.expected);
-            put_in_place(temporary, replacement.path, &expected).inspect_err(|_| {
+            put_in_place(temporary, replacement.path, &replacement.expected).inspect_err(|_| {
                 let _ = durable::unlink(temporary);
             })
         })
@@ -76,13 +77,13 @@ pub fn replace_all(
 
 fn write_beside(replacement: &Replacement<'_>) -> Result<PathBuf, WriteError> {
     let path = replacement.path;
-    let before = look_at(path, &Expected::Anything)?;
+    let before = look_at(path, &replacement.expected)?;
     let temporary = temporary_path(path)?;
     match fill(
         &temporary,
         path,
         replacement.bytes,
-        Mode::Keep,
+        replacement.mode,
         before.as_ref(),
     ) {
         Ok(_) => Ok(temporary),
@@ -109,8 +110,9 @@ mod tests {
             .iter()
             .map(|path| Replacement {
                 path,
-                expected: b"old",
+                expected: Expected::Bytes(b"old"),
                 bytes: b"new",
+                mode: Mode::Keep,
             })
             .collect();
         let results = replace_all(&replacements).unwrap();
@@ -131,8 +133,9 @@ mod tests {
         std::fs::write(&good, "old").unwrap();
         let replacement = |path| Replacement {
             path,
-            expected: b"old".as_slice(),
+            expected: Expected::Anything,
             bytes: b"new".as_slice(),
+            mode: Mode::Keep,
         };
         assert!(replace_all(&[replacement(good.as_path()), replacement(bad.as_path())]).is_err());
         assert_eq!(std::fs::read_to_string(&good).unwrap(), "old");

@@ -98,7 +98,15 @@ impl LogFile {
     /// # Errors
     /// [`LogFileError::Io`]: nothing of the line is kept; [`LogFileError::Newline`]; [`LogFileError::Broken`].
     pub fn append_line(&mut self, line: &[u8]) -> Result<(), LogFileError> {
-        if line.contains(&b'\n') {
+        self.append_lines(&[line])
+    }
+
+    /// Appends several lines, synced together; a crash may keep the first of them.
+    ///
+    /// # Errors
+    /// As [`LogFile::append_line`].
+    pub fn append_lines<L: AsRef<[u8]>>(&mut self, lines: &[L]) -> Result<(), LogFileError> {
+        if lines.iter().any(|line| line.as_ref().contains(&b'\n')) {
             return Err(LogFileError::Newline {
                 path: self.path.clone(),
             });
@@ -108,9 +116,11 @@ impl LogFile {
                 path: self.path.clone(),
             });
         }
-        let mut text = Vec::with_capacity(line.len() + 1);
-        text.extend_from_slice(line);
-        text.push(b'\n');
+        let mut text = Vec::new();
+        for line in lines {
+            text.extend_from_slice(line.as_ref());
+            text.push(b'\n');
+        }
         let written = self
             .file
             .write_at(self.length, &text)
