@@ -602,29 +602,166 @@ fn a_host_that_cannot_be_worked_on_says_what_to_do() {
 }
 
 #[test]
-fn three_hosts_by_ssh_and_the_rest_as_directories_are_split() {
+fn sudo_is_used_where_the_login_needs_it_and_only_there() {
+    if !have_sshd() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let log = sandbox.path().join("sudo.log");
+    std::fs::write(&log, "").unwrap();
+    chmod(&log, 0o666);
+    let bin = sandbox.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    chmod(sandbox.path(), 0o755);
+    // A stand-in: real sudo is not needed to see how it is called. `id -u` says that the login is not root's.
+    let put = |name: &str, text: String| {
+        std::fs::write(bin.join(name), format!("#!/bin/sh\n{text}\n")).unwrap();
+        chmod(&bin.join(name), 0o755);
+    };
+    put(
+        "sudo",
+        format!(
+            "echo \"$1 $2\" >>{}\nshift\nexec setpriv --reuid=0 \"$@\"",
+            log.display()
+        ),
+    );
+    let path = Some(format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display()));
+    put("id", "echo 65534".to_owned());
+    let bench = Bench::new(
+        "kasm",
+        &Manners {
+            path,
+            ..Manners::default()
+        },
+    );
+    let new = Identity::mint();
+    // The file is root's and the login says that it is somebody else.
+    bench.put(&text_of(&Identity::mint()), 0o400);
+    bench.target("kasm").deliver("lan-1", &new).unwrap();
+    let calls = std::fs::read_to_string(&log).unwrap();
+    assert!(
+        !calls.is_empty() && calls.lines().all(|line| line == "-n sh"),
+        "{calls}"
+    );
+    // Its own file: no sudo.
+    std::fs::write(&log, "").unwrap();
+    put("id", "echo 0".to_owned());
+    bench
+        .target("kasm")
+        .deliver("lan-2", &Identity::mint())
+        .unwrap();
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "");
+}
+
+#[test]
+fn a_container_that_still_has_the_previous_file_mounted_is_noticed() {
+    if !have_sshd() {
+        return;
+    }
+    let bench = Bench::new("kasm", &Manners::default());
+    let old = Identity::mint();
+    bench.put(&text_of(&old), 0o400);
+    let inside = bench.sandbox.path().join("inside");
+    std::fs::write(&inside, "").unwrap();
+    let mount = |args: &[&str]| {
+        let mut command = bench.sandbox.command(args[0], bench.sandbox.path());
+        Ran::of(command.args(&args[1..])).code == Some(0)
+    };
+    let (file, inside) = (bench.file(), inside.to_str().unwrap().to_owned());
+    if !mount(&["mount", "--bind", file.to_str().unwrap(), &inside]) {
+        println!("skipped: mounts are not allowed here");
+        return;
+    }
+    let target = bench.target("kasm");
+    let new = Identity::mint();
+    let before = prove(&target, &old.recipient().unwrap());
+    let delivered = target.deliver("lan-1", &new);
+    let challenge = Challenge::new("kasm", "r", &new.recipient().unwrap()).unwrap();
+    let stale = target.prove(&challenge);
+    assert!(mount(&["umount", &inside]));
+    assert!(before.opened);
+    delivered.unwrap();
+    let error = told(&stale.unwrap_err());
+    assert!(error.contains(&format!("mounted, at {inside}")), "{error}");
+    assert!(target.prove(&challenge).unwrap().opened);
+}
+
+#[test]
+fn killed_at_any_moment_a_split_by_ssh_goes_on() {
+    if !have_sshd() || !have_peers(&["git"]) {
+        return;
+    }
+    let (homeops, fleet) = by_ssh(&["kasm", VPS]);
+    let mut kills = 0;
+    for wait in [150, 400, 700, 1000, 1300, 1600, 1900] {
+        let mut command = homeops.command(&["split", "--yes"]);
+        if kills > 0 {
+            command = homeops.command(&["resume", "--yes"]);
+        }
+        let mut child = command
+            .env("COFFERDAM_SSH", fleet.program())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(wait));
+        kills += u32::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Nobody is locked out of what the work tree holds, whatever was under way.
+        for name in homeops.hosts() {
+            let file = homeops.host_file(name);
+            assert!(
+                !KeyFile::parse(&std::fs::read(&file).unwrap())
+                    .unwrap()
+                    .recipients()
+                    .is_empty()
+            );
+        }
+    }
+    assert!(kills > 0);
+    let cofferdam =
+        |args: &[&str]| Ran::of(homeops.command(args).env("COFFERDAM_SSH", fleet.program()));
+    cofferdam(&["resume", "--yes"]).expect_code(0);
+    cofferdam(&["split", "--yes"]).expect_code(0);
+    assert_split(&homeops);
+}
+
+#[test]
+fn a_zone_by_ssh_is_rotated() {
     if !have_sshd() || !have_peers(&["git", "sops"]) {
         return;
     }
+    let (homeops, fleet) = by_ssh(&["nvr", "storage"]);
+    let cofferdam =
+        |args: &[&str]| Ran::of(homeops.command(args).env("COFFERDAM_SSH", fleet.program()));
+    cofferdam(&["split", "--yes"]).expect_code(0);
+    let first = std::fs::read(homeops.host_file("nvr")).unwrap();
+    cofferdam(&["rotate", "lan", "--yes"]).expect_code(0);
+    let second = std::fs::read(homeops.host_file("nvr")).unwrap();
+    let recipients = |bytes: &[u8]| KeyFile::parse(bytes).unwrap().recipients();
+    assert_ne!(recipients(&first), recipients(&second));
+    assert_split(&homeops);
+}
+
+/// The prepared sample with some hosts behind real servers.
+fn by_ssh(hosts: &[&str]) -> (Homeops, Fleet) {
     let (homeops, _) = Homeops::prepared();
     let mut fleet = Fleet::new(homeops.sandbox.path());
-    fleet.add(
-        "kasm",
-        &Manners {
-            forced: Some(NOISE.to_owned()),
-            ..Manners::default()
-        },
-    );
-    fleet.add("server04", &Manners::default());
-    let slow = "sleep 0.3; exec sh -c \"$SSH_ORIGINAL_COMMAND\"";
-    fleet.add(
-        VPS,
-        &Manners {
-            forced: Some(slow.to_owned()),
-            ..Manners::default()
-        },
-    );
-    let hosts = ["kasm", "server04", VPS];
+    for name in hosts {
+        let forced = match *name {
+            "kasm" => Some(NOISE.to_owned()),
+            VPS => Some("sleep 0.3; exec sh -c \"$SSH_ORIGINAL_COMMAND\"".to_owned()),
+            _ => None,
+        };
+        fleet.add(
+            name,
+            &Manners {
+                forced,
+                ..Manners::default()
+            },
+        );
+    }
     let topology = homeops.repository().join("cofferdam.toml");
     let text = std::fs::read_to_string(&topology).unwrap();
     let mut lines = Vec::new();
@@ -632,7 +769,7 @@ fn three_hosts_by_ssh_and_the_rest_as_directories_are_split() {
     for line in text.lines() {
         if line.starts_with('[') {
             by_ssh = hosts
-                .into_iter()
+                .iter()
                 .find(|name| line.starts_with(&format!("[hosts.{name}]")));
         }
         match by_ssh {
@@ -647,10 +784,11 @@ fn three_hosts_by_ssh_and_the_rest_as_directories_are_split() {
     let text = lines.join("\n") + "\n";
     assert_eq!(text.matches("\nssh = ").count(), hosts.len(), "{text}");
     std::fs::write(&topology, text).unwrap();
-    let cofferdam =
-        |args: &[&str]| Ran::of(homeops.command(args).env("COFFERDAM_SSH", fleet.program()));
+    (homeops, fleet)
+}
 
-    cofferdam(&["split", "--yes"]).expect_code(0);
+/// Each host holds its zone's identity alone, in a private file, with nothing beside it.
+fn assert_split(homeops: &Homeops) {
     for name in homeops.hosts() {
         let file = homeops.host_file(name);
         let held = KeyFile::parse(&std::fs::read(&file).unwrap())
@@ -661,6 +799,19 @@ fn three_hosts_by_ssh_and_the_rest_as_directories_are_split() {
         assert_eq!(mode(&file), 0o400, "{name}");
         assert_eq!(names(file.parent().unwrap()).len(), 1, "{name}");
     }
+}
+
+#[test]
+fn three_hosts_by_ssh_and_the_rest_as_directories_are_split() {
+    if !have_sshd() || !have_peers(&["git", "sops"]) {
+        return;
+    }
+    let (homeops, fleet) = by_ssh(&["kasm", "server04", VPS]);
+    let cofferdam =
+        |args: &[&str]| Ran::of(homeops.command(args).env("COFFERDAM_SSH", fleet.program()));
+
+    cofferdam(&["split", "--yes"]).expect_code(0);
+    assert_split(&homeops);
     let zones = homeops.zone_key_files();
     for (path, plain) in Homeops::expected() {
         for zone in Homeops::zones_of(&path) {

@@ -1,7 +1,9 @@
 //! Proof: each reader unwraps what it must and nothing else, asked anew in every run (protocol rule 19).
 
+use std::collections::BTreeMap;
+
 use crate::apply::{ApplyError, Run, now};
-use crate::fleet::Challenge;
+use crate::fleet::{Challenge, abreast};
 use crate::journal::Step;
 use crate::keys::Recipient;
 use crate::ledger::{Receipt, ReceiptKind, State};
@@ -21,12 +23,16 @@ impl Run<'_> {
             .map(|r| r.name.as_str())
             .collect();
         self.work.observer.phase("prove", &names.join(", "));
+        let mut kinds = Kinds::new();
         self.step(Step::Prove, |run| {
-            let failures = run.failing_readers(&[])?;
-            if failures.is_empty() {
+            let shown = run.ask_all(&[])?;
+            kinds = shown.kinds;
+            if shown.failures.is_empty() {
                 Ok(())
             } else {
-                Err(ApplyError::Gate { failures })
+                Err(ApplyError::Gate {
+                    failures: shown.failures,
+                })
             }
         })?;
         let at = now();
@@ -34,7 +40,10 @@ impl Run<'_> {
             for id in &reader.needs {
                 let receipt = Receipt {
                     reader: reader.name.clone(),
-                    kind: ReceiptKind::Unwrapped,
+                    kind: kinds
+                        .get(&(reader.name.clone(), id.clone()))
+                        .copied()
+                        .unwrap_or(ReceiptKind::Unwrapped),
                     at,
                 };
                 let fresh = self.ledger.record(id).is_some_and(|record| {
@@ -53,76 +62,102 @@ impl Run<'_> {
     /// What readers fail to show, one text each: that they open what they need, and neither another zone's, an
     /// operator's nor recovery's wraps, nor those of `gone`.
     pub(super) fn failing_readers(&self, gone: &[Recipient]) -> Result<Vec<String>, ApplyError> {
-        let mut failures = Vec::new();
-        for reader in &self.plan().readers {
-            match self.failing(reader, gone) {
-                Ok(failure) => failures.extend(failure),
+        Ok(self.ask_all(gone)?.failures)
+    }
+
+    /// Asks all readers, several at a time.
+    fn ask_all(&self, gone: &[Recipient]) -> Result<Shown, ApplyError> {
+        let roster = self.roster()?;
+        let answers = abreast(&self.plan().readers, |reader| {
+            self.failing(reader, &roster, gone)
+        });
+        let mut shown = Shown::default();
+        for answer in answers {
+            match answer {
+                Ok((failure, kinds)) => {
+                    shown.failures.extend(failure);
+                    shown.kinds.extend(kinds);
+                }
                 Err(ApplyError::Target { reader, source }) => {
-                    failures.push(format!("{reader}: {}", chain(&source)));
+                    shown.failures.push(format!("{reader}: {}", chain(&source)));
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(failures)
+        Ok(shown)
     }
 
+    /// What one reader fails to show, and how it showed the rest.
     fn failing(
         &self,
         reader: &PlannedReader,
+        roster: &BTreeMap<String, Recipient>,
         gone: &[Recipient],
-    ) -> Result<Option<String>, ApplyError> {
-        let roster = self.roster()?;
-        for (id, recipient) in &roster {
-            let must = reader.needs.contains(id);
-            let receipt = self.ask(reader, recipient)?;
-            if must && !(receipt.opened && receipt.everywhere) {
-                return Ok(Some(format!(
-                    "{} cannot open what is wrapped to {id}",
-                    reader.name
-                )));
-            }
-            if !must && receipt.opened {
-                return Ok(Some(format!(
-                    "{} opens what is wrapped to {id}, which it must not hold",
-                    reader.name
-                )));
-            }
-        }
+    ) -> Result<(Option<String>, Kinds), ApplyError> {
+        let name = reader.name.as_str();
+        let mut asked: Vec<(Asked<'_>, &Recipient)> = roster
+            .iter()
+            .map(|(id, recipient)| (Asked::Identity(id), recipient))
+            .collect();
         for party in &self.plan().always {
-            let (Party::Operator { recipient, .. } | Party::Recovery { recipient }) = party else {
-                continue;
-            };
-            if self.ask(reader, recipient)?.opened {
-                return Ok(Some(format!(
-                    "{} holds the identity of {}",
-                    reader.name,
-                    party.label()
-                )));
+            if let Party::Operator { recipient, .. } | Party::Recovery { recipient } = party {
+                asked.push((Asked::Party(party), recipient));
             }
         }
-        for recipient in gone {
-            if self.ask(reader, recipient)?.opened {
-                return Ok(Some(format!(
-                    "{} still opens {}",
-                    reader.name,
-                    recipient.short()
-                )));
-            }
-        }
-        Ok(None)
-    }
-
-    fn ask(
-        &self,
-        reader: &PlannedReader,
-        recipient: &Recipient,
-    ) -> Result<crate::fleet::Receipt, ApplyError> {
+        asked.extend(gone.iter().map(|recipient| (Asked::Gone, recipient)));
         let run = self.progress().run.as_str();
-        let challenge = Challenge::new(&reader.name, run, recipient)?;
-        self.work.targets[&reader.name]
-            .prove(&challenge)
-            .map_err(ApplyError::target(&reader.name))
+        let challenges = asked
+            .iter()
+            .map(|(_, recipient)| Challenge::new(name, run, recipient))
+            .collect::<Result<Vec<_>, _>>()?;
+        let receipts = self.work.targets[name]
+            .prove_all(&challenges)
+            .map_err(ApplyError::target(name))?;
+        let mut kinds = Kinds::new();
+        for ((what, recipient), receipt) in asked.into_iter().zip(receipts) {
+            let found = match receipt.copies.as_slice() {
+                [] => String::new(),
+                copies => format!(" (found in {})", copies.join(", ")),
+            };
+            let failure = match what {
+                Asked::Identity(id) if reader.needs.contains(id) => {
+                    kinds.insert((name.to_owned(), id.clone()), receipt.kind);
+                    (!(receipt.opened && receipt.everywhere))
+                        .then(|| format!("{name} cannot open what is wrapped to {id}{found}"))
+                }
+                _ if !receipt.opened => None,
+                Asked::Identity(id) => Some(format!(
+                    "{name} opens what is wrapped to {id}, which it must not hold{found}"
+                )),
+                Asked::Party(party) => Some(format!(
+                    "{name} holds the identity of {}{found}",
+                    party.label()
+                )),
+                Asked::Gone => Some(format!("{name} still opens {}{found}", recipient.short())),
+            };
+            if failure.is_some() {
+                return Ok((failure, kinds));
+            }
+        }
+        Ok((None, kinds))
     }
+}
+
+/// How readers showed that they open what they need, by reader and id.
+type Kinds = BTreeMap<(String, String), ReceiptKind>;
+
+/// What all readers showed.
+#[derive(Default)]
+struct Shown {
+    failures: Vec<String>,
+    kinds: Kinds,
+}
+
+/// Whose challenge a reader is given.
+enum Asked<'a> {
+    Identity(&'a String),
+    Party(&'a Party),
+    Gone,
 }
 
 /// An error and its causes on one line.

@@ -1,6 +1,7 @@
 //! Ship: deliver each identity to its readers, beside the ones they hold.
 
 use crate::apply::{ApplyError, Run};
+use crate::fleet::abreast;
 use crate::journal::{Entry, Step};
 use crate::ledger::State;
 
@@ -65,10 +66,10 @@ impl Run<'_> {
     fn missing(&self) -> Result<Vec<(String, String)>, ApplyError> {
         let roster = self.roster()?;
         let mut missing = Vec::new();
-        for reader in &self.plan().readers {
-            let held = self.work.targets[&reader.name]
-                .read()
-                .map_err(ApplyError::target(&reader.name))?;
+        let readers = &self.plan().readers;
+        let read = abreast(readers, |reader| self.work.targets[&reader.name].read());
+        for (reader, held) in readers.iter().zip(read) {
+            let held = held.map_err(ApplyError::target(&reader.name))?;
             for id in &reader.needs {
                 if roster.get(id).is_some_and(|r| !held.identities.holds(r)) {
                     missing.push((reader.name.clone(), id.clone()));

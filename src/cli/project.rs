@@ -12,7 +12,7 @@ use crate::apply::{JournalFile, Observer, TOPOLOGY_PATH, Workspace};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::unopened::{self, Unopened};
-use crate::fleet::{SshHost, SshProgram, Target, TargetKind, local_target};
+use crate::fleet::{SshHost, SshProgram, Target, TargetKind, abreast, local_target};
 use crate::inventory::{Digest, DocumentFacts, ReaderKind, RepoFacts, TargetFacts};
 use crate::keys::IdentitySet;
 use crate::keystore::{self, Lookup, Surroundings};
@@ -177,9 +177,11 @@ impl Project {
         let clusters = self.topology.clusters.iter().map(Reader::Cluster);
         let mut facts = Vec::new();
         let mut problems = Vec::new();
-        for reader in hosts.chain(clusters) {
+        let readers: Vec<Reader<'_>> = hosts.chain(clusters).collect();
+        let read = abreast(&readers, |reader| self.targets[reader.name()].read());
+        for (reader, held) in readers.into_iter().zip(read) {
             let target = &self.targets[reader.name()];
-            match target.read() {
+            match held {
                 Ok(held) => {
                     for finding in &held.permissions {
                         context.ui.warn(format!(

@@ -4,6 +4,7 @@
 //! system's `ssh`.
 //! A target only does what it is told: which identity goes where, and when, is the plan's.
 
+mod abreast;
 pub mod challenge;
 pub mod directory;
 mod directory_cluster;
@@ -12,6 +13,7 @@ pub mod ssh;
 mod target;
 
 pub use crate::inventory::{Before, FileBefore};
+pub use abreast::abreast;
 pub use challenge::{Answer, Challenge, Question};
 pub use directory::local_target;
 pub use directory_cluster::DirectoryCluster;

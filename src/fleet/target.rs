@@ -42,6 +42,14 @@ pub trait Target: Send + Sync {
     /// [`TargetError::WrongAnswer`]; see [`TargetError`]. That it cannot open the challenge is no error.
     fn prove(&self, challenge: &Challenge) -> Result<Receipt, TargetError>;
 
+    /// Lets the target answer challenges of one run, in order; one call where that saves time.
+    ///
+    /// # Errors
+    /// As [`Target::prove`].
+    fn prove_all(&self, challenges: &[Challenge]) -> Result<Vec<Receipt>, TargetError> {
+        challenges.iter().map(|one| self.prove(one)).collect()
+    }
+
     /// Takes the identity of `recipient` away, and only that. Given what was there before the delivery, the rest of the
     /// target's state goes back to that, too (undo): permissions, and files and folders that the delivery had made.
     ///

@@ -284,7 +284,12 @@ impl Target for SshHost {
     }
 
     fn prove(&self, challenge: &Challenge) -> Result<Receipt, TargetError> {
-        self.answer(challenge)
+        let mut receipts = self.answer(std::slice::from_ref(challenge))?;
+        receipts.pop().ok_or_else(|| self.nonsense("no receipt"))
+    }
+
+    fn prove_all(&self, challenges: &[Challenge]) -> Result<Vec<Receipt>, TargetError> {
+        self.answer(challenges)
     }
 
     fn withdraw(

@@ -15,84 +15,123 @@ use crate::keys::key_file::KeyFile;
 use crate::keys::{IdentitySet, Recipient};
 use crate::ledger::ReceiptKind;
 
+/// What one part of the reply says.
+struct Opened {
+    /// Which challenge was opened.
+    number: usize,
+    kind: String,
+    path: String,
+    answer: Answer,
+}
+
 impl SshHost {
-    /// Asks the host. What opens the challenge beside its identity file is named as a copy.
-    pub(super) fn answer(&self, challenge: &Challenge) -> Result<Receipt, TargetError> {
-        let mut reply = self.ask(self.questions(challenge)?, Zeroizing::default())?;
+    /// Asks the host all at once. What opens a challenge beside its identity file is named as a copy.
+    pub(super) fn answer(&self, challenges: &[Challenge]) -> Result<Vec<Receipt>, TargetError> {
+        if challenges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut reply = self.ask(self.questions(challenges)?, Zeroizing::default())?;
         if reply.word() == "pending" {
             // The commands after a delivery were cut off: nothing is shown before they ran.
             self.run(
                 Script::new(script::AFTER).list("commands", &self.after_ship),
                 Zeroizing::default(),
             )?;
-            reply = self.ask(self.questions(challenge)?, Zeroizing::default())?;
+            reply = self.ask(self.questions(challenges)?, Zeroizing::default())?;
         }
         if reply.word() != "ok" {
             return Err(self.refusal(&reply));
         }
-        let mut right: Option<Answer> = None;
-        let mut own = false;
-        let mut copies = Vec::new();
+        let kind = if reply.head().lines().any(|line| line == "tool none") {
+            ReceiptKind::ReadBack
+        } else {
+            ReceiptKind::Unwrapped
+        };
+        let mut opened = Vec::new();
         for part in reply.parts() {
-            let Some((kind, path, answer)) = self.answer_of(part, challenge)? else {
-                continue;
-            };
-            challenge.judge(Some(&answer))?;
-            right = Some(answer);
-            if kind == "file" && path == self.identity_file {
-                own = true;
-            } else {
-                copies.push(path);
+            opened.extend(self.opened(part, challenges)?);
+        }
+        let mut receipts = Vec::with_capacity(challenges.len());
+        for (number, challenge) in challenges.iter().enumerate() {
+            let mut receipt = challenge.judge(None)?;
+            receipt.kind = kind;
+            for found in opened.iter().filter(|found| found.number == number) {
+                receipt.opened = challenge.judge(Some(&found.answer))?.opened;
+                if found.kind == "file" && found.path == self.identity_file {
+                    receipt.everywhere = true;
+                } else {
+                    receipt.copies.push(found.path.clone());
+                }
             }
+            receipts.push(receipt);
         }
-        let mut receipt = challenge.judge(right.as_ref())?;
-        receipt.everywhere = own;
-        receipt.copies = copies;
-        if reply.head().lines().any(|line| line == "tool none") {
-            receipt.kind = ReceiptKind::ReadBack;
-        }
-        Ok(receipt)
+        Ok(receipts)
     }
 
-    fn questions(&self, challenge: &Challenge) -> Result<Script, TargetError> {
-        let document = challenge
-            .document(Timestamp::now())
-            .map_err(|error| self.problem(SshProblem::Challenge(error)))?;
-        let question = challenge.question();
-        let octal: String = question
-            .nonce
-            .iter()
-            .map(|o| format!("\\{o:03o}"))
-            .collect();
-        Ok(Script::new(script::PROVE)
-            .set("document", &String::from_utf8_lossy(&document))
-            .set("challenge", question.wrapped.trim_end())
-            .set("target", &question.target)
-            .set("run", &question.run)
-            .set("octal", &octal))
+    fn questions(&self, challenges: &[Challenge]) -> Result<Script, TargetError> {
+        let numbers: Vec<String> = (0..challenges.len()).map(|n| n.to_string()).collect();
+        let first = challenges[0].question();
+        let mut script = Script::new(script::PROVE)
+            .set("questions", &numbers.join(" "))
+            .set("target", &first.target)
+            .set("run", &first.run);
+        for (number, challenge) in challenges.iter().enumerate() {
+            let document = challenge
+                .document(Timestamp::now())
+                .map_err(|error| self.problem(SshProblem::Challenge(error)))?;
+            let question = challenge.question();
+            let octal: String = question
+                .nonce
+                .iter()
+                .map(|octet| format!("\\{octet:03o}"))
+                .collect();
+            script = script
+                .set(
+                    &format!("document_{number}"),
+                    &String::from_utf8_lossy(&document),
+                )
+                .set(&format!("challenge_{number}"), question.wrapped.trim_end())
+                .set(&format!("octal_{number}"), &octal);
+        }
+        Ok(script)
     }
 
-    /// The kind and path of a place, and its answer; none if the place does not open the challenge.
-    fn answer_of(
-        &self,
-        part: &[u8],
-        challenge: &Challenge,
-    ) -> Result<Option<(String, String, Answer)>, TargetError> {
+    /// What a part shows to be opened.
+    fn opened(&self, part: &[u8], challenges: &[Challenge]) -> Result<Vec<Opened>, TargetError> {
         let end = part.iter().position(|&octet| octet == b'\n');
         let (line, content) = end.map_or((part, &[][..]), |end| (&part[..end], &part[end + 1..]));
         let line = String::from_utf8_lossy(line).into_owned();
-        let words: Vec<&str> = line.splitn(4, ' ').collect();
-        match words.as_slice() {
-            ["answer", digest, kind, path] => {
-                let answer = Answer::from_hex(digest).ok_or_else(|| self.nonsense("answer"))?;
-                Ok(Some(((*kind).to_owned(), (*path).to_owned(), answer)))
-            }
-            ["content", kind, rest @ ..] => {
+        if let Some(rest) = line.strip_prefix("content ") {
+            let (kind, path) = rest.split_once(' ').unwrap_or((rest, ""));
+            let mut opened = Vec::new();
+            for (number, challenge) in challenges.iter().enumerate() {
                 let answer = self.unwrap_here(kind, content, challenge)?;
-                Ok(answer.map(|answer| ((*kind).to_owned(), rest.join(" "), answer)))
+                opened.extend(answer.map(|answer| Opened {
+                    number,
+                    kind: kind.to_owned(),
+                    path: path.to_owned(),
+                    answer,
+                }));
             }
-            _ => Err(self.nonsense("part")),
+            return Ok(opened);
         }
+        let words: Vec<&str> = line.splitn(5, ' ').collect();
+        let found = match words.as_slice() {
+            ["answer", number, digest, kind, path] => number
+                .parse()
+                .ok()
+                .zip(Answer::from_hex(digest))
+                .map(|(number, answer)| Opened {
+                    number,
+                    kind: (*kind).to_owned(),
+                    path: (*path).to_owned(),
+                    answer,
+                }),
+            _ => None,
+        };
+        found
+            .map(|found| vec![found])
+            .ok_or_else(|| self.nonsense("a part of the proof"))
     }
 
     /// The answer of a host without tools, from what it read back. Text that is no key file opens nothing.

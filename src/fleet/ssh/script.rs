@@ -191,10 +191,11 @@ rm -f "$marker"
 end ok
 "#;
 
-/// Answers a challenge with what is found on the host, one part a place that opens it: `answer DIGEST KIND PATH`. Without
-/// `sops` and `age`: `content KIND PATH` and what the place holds, of SSH keys only the public half.
+/// Answers challenges with what is found on the host, one part a challenge and place that opens it: `answer NUMBER DIGEST
+/// KIND PATH`. Without `sops` and `age`: `content KIND PATH` and what the place holds, of SSH keys only the public half.
 ///
-/// `document` and `challenge` hold the same text for `sops` and for `age`; `target`, `run` and `octal` are hashed behind it.
+/// `document_N` and `challenge_N` hold the same text for `sops` and for `age`, N being one of `questions`; `target`, `run`
+/// and `octal_N` are hashed behind it.
 ///
 /// Source: sops's own search: `SOPS_AGE_KEY_FILE`, `SOPS_AGE_KEY`, `SOPS_AGE_SSH_PRIVATE_KEY_FILE`,
 /// `~/.config/sops/age/keys.txt`, `~/.ssh/id_ed25519`, `~/.ssh/id_rsa`.
@@ -244,10 +245,15 @@ place() {
       env) unquoted SOPS_AGE_KEY "$2";;
       ssh) ssh-keygen -y -P '' -f "$2" 2>/dev/null;;
     esac
-  elif opens "$1" "$2" </dev/null >/dev/null 2>&1; then
-    next
-    printf 'answer %s %s %s\n' "$(answer "$1" "$2" </dev/null)" "$1" "$2"
+    return 0
   fi
+  for q in $questions; do
+    eval "document=\$document_$q challenge=\$challenge_$q octal=\$octal_$q"
+    if opens "$1" "$2" </dev/null >/dev/null 2>&1; then
+      next
+      printf 'answer %s %s %s %s\n' "$q" "$(answer "$1" "$2" </dev/null)" "$1" "$2"
+    fi
+  done
 }
 place file "$file"
 place file "${SOPS_AGE_KEY_FILE:-}"
