@@ -124,6 +124,12 @@ impl Project {
                     "{} is a SOPS document whose name is not UTF-8",
                     path.display()
                 ),
+                Skipped::OutsideDocument(target) => format!(
+                    "{} is a link to the SOPS document {} outside of the repository, which nothing here can rewrite; \
+                     put the document itself in its place",
+                    path.display(),
+                    target.display()
+                ),
                 Skipped::Unreadable(reason) => format!("cannot read {}: {reason}", path.display()),
                 _ => format!("{} was not looked into", path.display()),
             })

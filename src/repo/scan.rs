@@ -32,6 +32,8 @@ pub struct Found {
 pub enum Skipped {
     /// A symbolic link.
     Symlink,
+    /// A symbolic link to a SOPS document outside of the repository.
+    OutsideDocument(PathBuf),
     /// A submodule, or a repository inside this one.
     Submodule,
     /// A pipe, socket or device.
@@ -49,7 +51,10 @@ pub enum Skipped {
 impl Skipped {
     /// Whether a secret may be hidden there, so that a plan must not go on.
     pub fn is_problem(&self) -> bool {
-        matches!(self, Self::NameNotUtf8 | Self::Unreadable(_))
+        matches!(
+            self,
+            Self::NameNotUtf8 | Self::Unreadable(_) | Self::OutsideDocument(_)
+        )
     }
 }
 
@@ -205,7 +210,7 @@ fn look(root: &Path, path: PathBuf) -> Looked {
     };
     let kind = metadata.file_type();
     if kind.is_symlink() {
-        return Looked::Skipped(path, Skipped::Symlink);
+        return Looked::Skipped(path, link(root, &file));
     }
     if kind.is_dir() {
         return Looked::Skipped(path, Skipped::Submodule);
@@ -227,6 +232,22 @@ fn look(root: &Path, path: PathBuf) -> Looked {
         (Ok(path), None) => Looked::Other(path),
         (Err(_), Some(_)) => Looked::Skipped(path, Skipped::NameNotUtf8),
         (Err(_), None) => Looked::Skipped(path, Skipped::OtherNameNotUtf8),
+    }
+}
+
+/// A link to a document outside of the tree hides a secret: it is scanned nowhere, and readers read it through the link.
+fn link(root: &Path, file: &Path) -> Skipped {
+    let (Ok(target), Ok(root)) = (file.canonicalize(), root.canonicalize()) else {
+        return Skipped::Symlink;
+    };
+    let hides = !target.starts_with(root)
+        && target.is_file()
+        && std::fs::read(&target)
+            .is_ok_and(|source| recognise(&file.to_string_lossy(), &source).is_some());
+    if hides {
+        Skipped::OutsideDocument(target)
+    } else {
+        Skipped::Symlink
     }
 }
 
@@ -282,6 +303,22 @@ mod tests {
         let problems: Vec<_> = scan.problems().collect();
         assert_eq!(problems.len(), 1);
         assert_eq!(problems[0].1, Skipped::NameNotUtf8);
+    }
+
+    #[test]
+    fn a_link_to_a_document_outside_is_a_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("repository");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(folder.path().join("outside.env"), DOCUMENT).unwrap();
+        std::fs::write(folder.path().join("plain.env"), "A=1\n").unwrap();
+        std::os::unix::fs::symlink("../outside.env", root.join("secret.sops.env")).unwrap();
+        std::os::unix::fs::symlink("../plain.env", root.join("plain.env")).unwrap();
+        std::os::unix::fs::symlink("../absent.env", root.join("absent.env")).unwrap();
+        let scan = Scan::of_folder(&root).unwrap();
+        let problems: Vec<_> = scan.problems().collect();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].0, Path::new("secret.sops.env"));
     }
 
     #[test]
