@@ -1,4 +1,8 @@
 //! `cofferdam demo`: the main job on a sample repository, in a temporary folder, by the commands that a user would type.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "edge: builds a sample on disk and runs git and this program on it"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

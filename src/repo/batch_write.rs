@@ -1,5 +1,4 @@
 //! Many files replaced at once: each as [`crate::repo::atomic_write`] replaces one, but synced together (edge).
-#![expect(clippy::disallowed_methods, reason = "edge: durable writes of files")]
 
 use std::path::{Path, PathBuf};
 
@@ -95,6 +94,7 @@ fn write_beside(replacement: &Replacement<'_>) -> Result<PathBuf, WriteError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "edge: tests make files to replace")]
 mod tests {
     use super::*;
 
