@@ -728,6 +728,74 @@ fn killed_at_any_moment_a_split_by_ssh_goes_on() {
 }
 
 #[test]
+fn undo_by_ssh_brings_every_byte_and_mode_back() {
+    if !have_sshd() || !have_peers(&["git"]) {
+        return;
+    }
+    let (homeops, fleet) = by_ssh(&["kasm", "omni"]);
+    let cofferdam =
+        |args: &[&str]| Ran::of(homeops.command(args).env("COFFERDAM_SSH", fleet.program()));
+    chmod(&homeops.host_file("omni"), 0o600);
+    let before = support::snapshot(&homeops.targets());
+    cofferdam(&["split", "--yes", "--hold-at", "rewrite"]).expect_code(0);
+    assert_ne!(before, support::snapshot(&homeops.targets()));
+    cofferdam(&["undo", "--yes"]).expect_code(0);
+    support::assert_same_files(&before, &support::snapshot(&homeops.targets()));
+    assert_eq!(mode(&homeops.host_file("omni")), 0o600);
+    assert_eq!(mode(&homeops.host_file("kasm")), 0o400);
+}
+
+#[test]
+fn hosts_that_cannot_be_read_are_all_named_before_anything_is_done() {
+    if !have_sshd() || !have_peers(&["git"]) {
+        return;
+    }
+    let (homeops, mut fleet) = by_ssh(&["kasm"]);
+    let topology = homeops.repository().join("cofferdam.toml");
+    let text = std::fs::read_to_string(&topology).unwrap();
+    let text = text.replace("ssh = \"kasm\"", "ssh = \"elsewhere\"");
+    std::fs::write(&topology, text).unwrap();
+    ssh_in(&homeops, &["nvr"]);
+    let plain = Manners::default();
+    fleet.add(
+        "elsewhere",
+        &Manners {
+            key_is_wrong: true,
+            ..plain.clone()
+        },
+    );
+    fleet.add(
+        "nvr",
+        &Manners {
+            is_dead: true,
+            ..plain
+        },
+    );
+    let before = support::snapshot(homeops.sandbox.path());
+    let ran = Ran::of(
+        homeops
+            .command(&["split", "--yes"])
+            .env("COFFERDAM_SSH", fleet.program()),
+    );
+    let ran = ran.expect_code(1);
+    for wanted in [
+        "kasm (elsewhere)",
+        "ssh-keygen -f ",
+        "nvr (nvr)",
+        "Connection refused",
+    ] {
+        assert!(ran.stderr.contains(wanted), "{}", ran.stderr);
+    }
+    let mut after = support::snapshot(homeops.sandbox.path());
+    after.retain(|name, _| before.contains_key(name));
+    let mut before = before;
+    for files in [&mut before, &mut after] {
+        files.retain(|name, _| !name.starts_with("ssh/"));
+    }
+    support::assert_same_files(&before, &after);
+}
+
+#[test]
 fn a_zone_by_ssh_is_rotated() {
     if !have_sshd() || !have_peers(&["git", "sops"]) {
         return;
@@ -748,20 +816,28 @@ fn a_zone_by_ssh_is_rotated() {
 fn by_ssh(hosts: &[&str]) -> (Homeops, Fleet) {
     let (homeops, _) = Homeops::prepared();
     let mut fleet = Fleet::new(homeops.sandbox.path());
+    fleet.add("gate", &Manners::default());
     for name in hosts {
         let forced = match *name {
             "kasm" => Some(NOISE.to_owned()),
+            // Behind another host, too.
             VPS => Some("sleep 0.3; exec sh -c \"$SSH_ORIGINAL_COMMAND\"".to_owned()),
             _ => None,
         };
-        fleet.add(
-            name,
-            &Manners {
-                forced,
-                ..Manners::default()
-            },
-        );
+        let jump = (*name == VPS).then(|| "gate".to_owned());
+        let manners = Manners {
+            forced,
+            jump,
+            ..Manners::default()
+        };
+        fleet.add(name, &manners);
     }
+    ssh_in(&homeops, hosts);
+    (homeops, fleet)
+}
+
+/// Makes hosts of directories hosts by SSH, with the same files.
+fn ssh_in(homeops: &Homeops, hosts: &[&str]) {
     let topology = homeops.repository().join("cofferdam.toml");
     let text = std::fs::read_to_string(&topology).unwrap();
     let mut lines = Vec::new();
@@ -782,9 +858,8 @@ fn by_ssh(hosts: &[&str]) -> (Homeops, Fleet) {
         }
     }
     let text = lines.join("\n") + "\n";
-    assert_eq!(text.matches("\nssh = ").count(), hosts.len(), "{text}");
+    assert!(text.matches("\nssh = ").count() >= hosts.len(), "{text}");
     std::fs::write(&topology, text).unwrap();
-    (homeops, fleet)
 }
 
 /// Each host holds its zone's identity alone, in a private file, with nothing beside it.
@@ -820,6 +895,8 @@ fn three_hosts_by_ssh_and_the_rest_as_directories_are_split() {
         }
     }
     assert!(!fleet.argv().contains("AGE-SECRET-KEY"));
+    let jumps = std::fs::read_to_string(fleet.host("gate").join("log")).unwrap();
+    assert!(jumps.contains("Accepted publickey"), "{jumps}");
     // Connections and their folders went with the command.
     let left = names(&homeops.sandbox.temporary());
     assert!(

@@ -23,6 +23,8 @@ const SSHD: &str = "/usr/sbin/sshd";
 pub struct Manners {
     /// Runs in the shell in place of what is asked, which is `$SSH_ORIGINAL_COMMAND`.
     pub forced: Option<String>,
+    /// The host that it is behind.
+    pub jump: Option<String>,
     /// PATH there; none: sshd's own.
     pub path: Option<String>,
     /// The client's list holds another key for it.
@@ -134,8 +136,13 @@ impl Fleet {
             &self.folder.join("config"),
             &format!(
                 "Host {name}\n HostName 127.0.0.1\n Port {port}\n User root\n IdentityFile {0}/client\n IdentitiesOnly yes\n \
-                 UserKnownHostsFile {0}/known_hosts\n GlobalKnownHostsFile /dev/null\n HostKeyAlgorithms ssh-ed25519\n",
-                self.folder.display()
+                 UserKnownHostsFile {0}/known_hosts\n GlobalKnownHostsFile /dev/null\n HostKeyAlgorithms ssh-ed25519\n{1}",
+                self.folder.display(),
+                manners
+                    .jump
+                    .as_ref()
+                    .map(|jump| format!(" ProxyJump {jump}\n"))
+                    .unwrap_or_default()
             ),
         );
         if manners.is_dead {

@@ -6,9 +6,9 @@ use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Mutex;
-use std::time::Duration;
+use std::process::{Child, Command};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rand::RngCore;
 
@@ -28,12 +28,15 @@ const OPTIONS: [&str; 8] = [
 ];
 /// A control socket's path, ssh's own suffix included, must stay below 104 octets (macOS; Linux: 108).
 const FOLDER_LIMIT: usize = 76;
+/// How long all masters together may take to end by themselves.
+const FAREWELL: Duration = Duration::from_millis(1500);
 
 /// The program that reaches hosts, shared by all of them. Its folder goes with it.
 #[derive(Debug)]
 pub struct SshProgram {
     words: Vec<String>,
     folder: Mutex<Option<PathBuf>>,
+    leaving: Mutex<Vec<Child>>,
     connect: Duration,
     step: Duration,
 }
@@ -56,6 +59,7 @@ impl SshProgram {
         Self {
             words,
             folder: Mutex::new(None),
+            leaving: Mutex::default(),
             connect: Duration::from_secs(20),
             step: Duration::from_secs(120),
         }
@@ -77,6 +81,14 @@ impl SshProgram {
         self.step
     }
 
+    /// Takes a master that is about to end; a host that hangs does not say farewell, and others are not kept waiting.
+    pub(super) fn farewell(&self, child: Child) {
+        self.leaving
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(child);
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.words[0]
     }
@@ -95,10 +107,7 @@ impl SshProgram {
 
     /// A new path for a control socket, in a folder that only we can enter.
     pub(super) fn socket(&self) -> Result<PathBuf, SshProblem> {
-        let mut folder = self
-            .folder
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = match &*folder {
             Some(folder) => folder,
             None => folder.insert(make_folder()?),
@@ -148,10 +157,21 @@ impl SshProgram {
 
 impl Drop for SshProgram {
     fn drop(&mut self) {
+        let leaving = self
+            .leaving
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let deadline = Instant::now() + FAREWELL;
+        for child in leaving {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !matches!(call::wait(child, left), Ok(Some(_))) {
+                call::kill(child);
+            }
+        }
         let folder = self
             .folder
             .get_mut()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(folder) = folder.take() {
             // Sockets without a process behind them; nothing else was ever put there.
             let _ = std::fs::remove_dir_all(folder);

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "edge: starts ssh")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use super::program::SshProgram;
 use super::reply::{NoReply, Reply};
 use super::script::{BOOTSTRAP, BOOTSTRAP_AS_ROOT, PROBE, Script};
 
-/// How long a master may take to end by itself.
-const FAREWELL: Duration = Duration::from_millis(1500);
+/// How long the last words of a master may take, once it has ended.
+const LAST_WORDS: Duration = Duration::from_millis(1500);
 
 /// The way to one host; connects at the first call.
 #[derive(Debug)]
@@ -39,9 +39,11 @@ struct Connected {
 /// the connection.
 #[derive(Debug)]
 struct Master {
-    child: Child,
+    /// None only while it is dropped.
+    child: Option<Child>,
     stdin: Option<ChildStdin>,
     socket: PathBuf,
+    program: Arc<SshProgram>,
 }
 
 impl Session {
@@ -75,7 +77,7 @@ impl Session {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = connected.as_mut() {
-            if matches!(known.master.child.try_wait(), Ok(None)) {
+            if known.master.ended(Duration::ZERO).is_none() {
                 return Ok((known.master.socket.clone(), known.as_root));
             }
             // It broke off; a new one is made.
@@ -113,16 +115,16 @@ impl Session {
         let errors = child.stderr.take().map(call::collect);
         let mut master = Master {
             stdin: child.stdin.take(),
-            child,
+            child: Some(child),
             socket,
+            program: Arc::clone(&self.program),
         };
         let patience = self.program.connect_patience() + Duration::from_secs(2);
         let deadline = Instant::now() + patience;
         while !is_socket(&master.socket) {
-            let ended = call::wait(&mut master.child, Duration::from_millis(10));
-            if let Ok(Some(status)) = ended {
+            if let Some(status) = master.ended(Duration::from_millis(10)) {
                 let said = errors
-                    .and_then(|errors| errors.recv_timeout(FAREWELL).ok())
+                    .and_then(|errors| errors.recv_timeout(LAST_WORDS).ok())
                     .unwrap_or_default();
                 // ssh itself ends with 255; anything else is the login's own end.
                 return Err(if status.code() == Some(255) {
@@ -171,9 +173,8 @@ impl Session {
         };
         Reply::find(ended.output, &nonce).map_err(|missing| {
             let said = last_line(&ended.errors);
-            if said.starts_with("sudo:")
-                || (command == BOOTSTRAP_AS_ROOT && status.code() != Some(255))
-            {
+            let is_first = missing == NoReply::NotBegun && status.code() != Some(255);
+            if is_first && (command == BOOTSTRAP_AS_ROOT || said.starts_with("sudo:")) {
                 SshProblem::NoSudo { said }
             } else if missing == NoReply::BrokenOff || status.code() == Some(255) {
                 self.classify(&ended.errors)
@@ -197,12 +198,20 @@ impl Session {
     }
 }
 
+impl Master {
+    /// How it ended, if it does so within `patience`.
+    fn ended(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let child = self.child.as_mut()?;
+        call::wait(child, patience).ok().flatten()
+    }
+}
+
 impl Drop for Master {
     fn drop(&mut self) {
         drop(self.stdin.take());
-        // A host that hangs does not say farewell.
-        if !matches!(call::wait(&mut self.child, FAREWELL), Ok(Some(_))) {
-            call::kill(&mut self.child);
+        // It ends by itself now; the program waits for all of them together.
+        if let Some(child) = self.child.take() {
+            self.program.farewell(child);
         }
     }
 }
