@@ -14,7 +14,10 @@ use crate::repo::git::GitError;
 pub fn tell(result: Result<Ended, ApplyError>, context: &Context) -> Result<(), CliError> {
     match result {
         Ok(Ended::Completed) => {
-            context.ui.note(format!("{}     see it with: cofferdam status", Tone::Good.paint("done")));
+            context.ui.note(format!(
+                "{}     see it with: cofferdam status",
+                Tone::Good.paint("done")
+            ));
             Ok(())
         }
         Ok(Ended::Held(phase)) => {

@@ -94,7 +94,10 @@ fn write_beside(replacement: &Replacement<'_>) -> Result<PathBuf, WriteError> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "edge: tests make files to replace")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "edge: tests make files to replace"
+)]
 mod tests {
     use super::*;
 
