@@ -188,6 +188,54 @@ fn an_identity_goes_beside_the_others_proves_itself_and_goes_again() {
 }
 
 #[test]
+fn a_host_with_nothing_but_busybox_will_do() {
+    if !have_sshd() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let found = Ran::of(
+        sandbox
+            .command("sh", sandbox.path())
+            .args(["-c", "command -v busybox"]),
+    )
+    .stdout;
+    if found.is_empty() {
+        println!("skipped: not on PATH: busybox");
+        return;
+    }
+    let bin = sandbox.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let busybox = found.trim_end();
+    let applets = Ran::of(sandbox.command(busybox, sandbox.path()).arg("--list")).stdout;
+    for applet in applets.lines() {
+        symlink(busybox, bin.join(applet)).unwrap();
+    }
+    let path = Some(bin.to_str().unwrap().to_owned());
+    let bench = Bench::new(
+        "nvr",
+        &Manners {
+            path,
+            ..Manners::default()
+        },
+    );
+    let (old, new) = (Identity::mint(), Identity::mint());
+    bench.put(&text_of(&old), 0o600);
+    let target = bench.target("nvr");
+    let before = target.read().unwrap().before;
+    assert_eq!(target.deliver("lan-1", &new).unwrap(), Delivered::Placed);
+    assert_eq!(mode(&bench.file()), 0o400);
+    let receipt = prove(&target, &new.recipient().unwrap());
+    assert!(receipt.opened && receipt.everywhere);
+    assert_eq!(receipt.kind, ReceiptKind::ReadBack);
+    assert!(!prove(&target, &Identity::mint().recipient().unwrap()).opened);
+    let recipient = new.recipient().unwrap();
+    target.withdraw(&recipient, Some(&before)).unwrap();
+    assert_eq!((bench.text(), mode(&bench.file())), (text_of(&old), 0o600));
+    assert!(target.sweep().unwrap().is_empty());
+    assert_eq!(names(&bench.folder()).len(), 1);
+}
+
+#[test]
 fn folders_are_made_private_and_undone_and_leftovers_swept() {
     if !have_sshd() {
         return;

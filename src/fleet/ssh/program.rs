@@ -15,14 +15,17 @@ use rand::RngCore;
 use super::call;
 use super::problem::SshProblem;
 
-/// Options that no configuration of the user's changes: nobody to ask, host keys strictly checked, nothing forwarded.
-const OPTIONS: [&str; 8] = [
+/// Options that no configuration of the user's changes: nobody to ask, host keys strictly checked, nothing forwarded, nothing
+/// run here, and failures told, for they are read.
+const OPTIONS: [&str; 10] = [
     "BatchMode=yes",
     "StrictHostKeyChecking=yes",
     "ClearAllForwardings=yes",
     "ForwardAgent=no",
     "ForwardX11=no",
     "RemoteCommand=none",
+    "PermitLocalCommand=no",
+    "LogLevel=ERROR",
     "ServerAliveInterval=10",
     "ServerAliveCountMax=3",
 ];
