@@ -409,7 +409,7 @@ fn notes(readers: &[PlannedReader]) -> Vec<String> {
         return Vec::new();
     }
     vec![format!(
-        "retires without proof that readers run the new revision: {} (declare `clones` to wait for them)",
+        "retires without proof that readers run the new revision: {} (they declare no `clones` that can be looked at)",
         blind.join(", ")
     )]
 }
