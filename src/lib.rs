@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod cli;
+pub mod command_words;
 pub mod evidence;
 pub mod fleet;
 pub mod inventory;

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use age::secrecy::SecretString;
 use zeroize::Zeroizing;
 
+use crate::command_words;
 use crate::keys::key_file::is_encrypted;
 use crate::keys::late_source::{LateSource, Loaded};
 use crate::keys::{
     Identity, IdentityError, IdentitySet, KeyFile, LockedSshKey, Prompt, PromptError, Recipient,
     SshKey,
 };
-use crate::keystore::command_words;
 use crate::keystore::surroundings::Surroundings;
 use crate::secret::SecretBytes;
 

@@ -3,7 +3,6 @@
 //! An edge: it reads files, the environment and the terminal, and runs key commands. What it finds goes to
 //! [`crate::keys`]; what is wrong goes back as values, which the command line prints.
 
-mod command_words;
 mod key_source;
 pub mod lookup;
 pub mod permissions;

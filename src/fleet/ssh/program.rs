@@ -14,6 +14,7 @@ use rand::RngCore;
 
 use super::call;
 use super::problem::SshProblem;
+use crate::command_words;
 
 /// Options that no configuration of the user's changes: nobody to ask, host keys strictly checked, nothing forwarded, nothing
 /// run here, and failures told, for they are read.
@@ -52,7 +53,7 @@ impl SshProgram {
         if text.trim().is_empty() {
             return Some(Self::new(vec!["ssh".to_owned()]));
         }
-        words(&text)
+        command_words::split(&text)
             .filter(|words| !words.is_empty())
             .map(Self::new)
     }
@@ -215,41 +216,15 @@ pub(super) fn random() -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
-/// Splits a program with options into words: quotes and backslashes, no shell.
-fn words(text: &str) -> Option<Vec<String>> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            c if c.is_whitespace() => words.extend(word.take()),
-            '\\' => word.get_or_insert_default().push(chars.next()?),
-            '\'' | '"' => {
-                let word = word.get_or_insert_default();
-                loop {
-                    match chars.next()? {
-                        end if end == c => break,
-                        '\\' if c == '"' => word.push(chars.next()?),
-                        other => word.push(other),
-                    }
-                }
-            }
-            other => word.get_or_insert_default().push(other),
-        }
-    }
-    words.extend(word);
-    Some(words)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_program_with_options_is_split() {
-        let split = words("ssh -F 'my config' -o \"A=b c\"").unwrap();
+        let split = command_words::split("ssh -F 'my config' -o \"A=b c\"").unwrap();
         assert_eq!(split, ["ssh", "-F", "my config", "-o", "A=b c"]);
-        assert_eq!(words("ssh 'x"), None);
+        assert_eq!(command_words::split("ssh 'x"), None);
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Words of a command line, split as sops splits `SOPS_AGE_KEY_CMD`: quotes and backslashes, no shell.
+//! Words of a command line that stands in a variable (`SOPS_AGE_KEY_CMD`, `COFFERDAM_SSH`): quotes and backslashes, no shell.
 
 /// Splits `text`; none if a quote or a backslash is left open.
 ///
 /// Source: github.com/google/shlex: in double quotes a backslash escapes the next character, in single quotes nothing
 /// does, `#` at the start of a word begins a comment up to the line's end.
-pub(super) fn split(text: &str) -> Option<Vec<String>> {
+pub fn split(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = text.chars();
