@@ -28,7 +28,7 @@ pub use zone::{IdentityScope, Place, Shared, Zone};
 
 /// The whole of `cofferdam.toml`, in the order in which it is written.
 ///
-/// Guarantees of [`parse`]: at least one recovery recipient and one operator, no recipient in two roles, names are
+/// Guarantees of [`parse()`]: at least one recovery recipient and one operator, no recipient in two roles, names are
 /// simple words and unique, every zone, host and cluster that is named exists.
 #[derive(Debug, Clone)]
 pub struct Topology {
