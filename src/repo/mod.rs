@@ -10,6 +10,7 @@ pub mod lock;
 pub mod log_file;
 pub mod recognise;
 pub mod scan;
+mod trace;
 
 pub use git::{Git, GitError, Oid};
 pub use lock::{LockError, RunLock};
