@@ -20,6 +20,7 @@ pub mod repo_path;
 pub mod report;
 pub mod rules;
 pub mod secret;
+pub mod selector;
 pub mod shamir;
 pub mod sops;
 pub mod topology;

@@ -16,7 +16,7 @@ use regex::Regex;
 
 /// The core, from the bottom up: a module imports only from lower rows (and from itself).
 const CORE: [&[&str]; 8] = [
-    &["secret", "repo_path", "re2", "command_words"],
+    &["secret", "repo_path", "re2", "command_words", "selector"],
     &["keys", "shamir"],
     &["sops", "topology", "ledger"],
     &["rules", "recovery", "evidence"],

@@ -11,7 +11,6 @@ use crate::keys::Recipient;
 use crate::repo::atomic_write::Mode;
 use crate::rules::{CreationRule, path_for_rules};
 use crate::sops::{self, DocumentError, EncryptOptions, Selection, Selector};
-use crate::topology::SelectorKind;
 
 /// Encrypt a file as sops does, for the recipients of the first rule of .sops.yaml that matches it.
 ///
@@ -189,7 +188,7 @@ fn keys(
 fn selection(args: &EncryptArgs, rule: Option<&CreationRule>) -> Result<Selection, CliError> {
     let mut all: Vec<(Selector, String)> = Vec::new();
     if let Some((kind, text)) = rule.map(CreationRule::selection).transpose()?.flatten() {
-        all.push((selector(*kind), text.clone()));
+        all.push((*kind, text.clone()));
     }
     for (selector, text) in args.selectors.given() {
         all.retain(|(other, _)| *other != selector);
@@ -203,16 +202,5 @@ fn selection(args: &EncryptArgs, rule: Option<&CreationRule>) -> Result<Selectio
             a.field(),
             b.field()
         ))),
-    }
-}
-
-fn selector(kind: SelectorKind) -> Selector {
-    match kind {
-        SelectorKind::UnencryptedSuffix => Selector::UnencryptedSuffix,
-        SelectorKind::EncryptedSuffix => Selector::EncryptedSuffix,
-        SelectorKind::UnencryptedRegex => Selector::UnencryptedRegex,
-        SelectorKind::EncryptedRegex => Selector::EncryptedRegex,
-        SelectorKind::UnencryptedCommentRegex => Selector::UnencryptedCommentRegex,
-        SelectorKind::EncryptedCommentRegex => Selector::EncryptedCommentRegex,
     }
 }

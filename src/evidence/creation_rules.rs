@@ -8,7 +8,7 @@ use serde_yaml::Value;
 use crate::evidence::{Evidence, Origin, Sources, is_below, parent_text, yaml};
 use crate::re2;
 use crate::repo_path::RepoPath;
-use crate::topology::{Selection, SelectorKind};
+use crate::topology::{Selection, Selector};
 
 struct Rule {
     pattern: Option<regex::Regex>,
@@ -87,8 +87,8 @@ fn rules(file: &RepoPath, text: &str, evidence: &mut Evidence) -> Vec<Rule> {
             }
             None => None,
         };
-        let selection = SelectorKind::ALL.into_iter().find_map(|kind| {
-            let value = yaml::text_at(rule, &[kind.key()])?;
+        let selection = Selector::ALL.into_iter().find_map(|kind| {
+            let value = yaml::text_at(rule, &[kind.field()])?;
             (!value.is_empty()).then(|| (kind, value.to_owned()))
         });
         let mac_only = rule.get("mac_only_encrypted").and_then(Value::as_bool);
@@ -127,10 +127,7 @@ mod tests {
         assert_eq!(of("a/s.env").selection, None);
         assert_eq!(
             of("a/s.yaml").selection,
-            Some((
-                SelectorKind::EncryptedRegex,
-                "^(data|stringData)$".to_owned()
-            ))
+            Some((Selector::EncryptedRegex, "^(data|stringData)$".to_owned()))
         );
         assert_eq!(
             of("a/s.yaml").selection_origin.unwrap().to_string(),
@@ -139,7 +136,7 @@ mod tests {
         assert!(of("a/s.ini").mac_only_encrypted);
         assert_eq!(
             of("sub/x.yaml").selection,
-            Some((SelectorKind::EncryptedSuffix, "_e".to_owned()))
+            Some((Selector::EncryptedSuffix, "_e".to_owned()))
         );
     }
 }

@@ -7,7 +7,7 @@ use regex::Regex;
 use super::node::{Kind, Node, Yaml, line_of};
 use crate::keys::Recipient;
 use crate::re2::{self, Re2Error};
-use crate::topology::{Selection, SelectorKind};
+use crate::topology::{Selection, Selector};
 
 /// A configuration file of SOPS.
 #[derive(Debug, Default)]
@@ -261,9 +261,7 @@ impl<'a> Reader<'a> {
         let entries = self.entries(node, "a creation rule")?;
         let mut groups = None;
         for (name, _, value) in &entries {
-            let selector = SelectorKind::ALL
-                .into_iter()
-                .find(|kind| kind.key() == *name);
+            let selector = Selector::ALL.into_iter().find(|kind| kind.field() == *name);
             match *name {
                 "path_regex" => {
                     rule.path_regex = self.scalar(value)?.unwrap_or_default().to_owned()

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::keys::Recipient;
-use crate::topology::SelectorKind;
+use crate::topology::Selector;
 
 const OLD: &str = "age10nhmzvq99ujjjgj0y4pzjagzlw0mtzhqawuaa38muencnl7wpfdqpjn90t";
 const LAPTOP: &str = "age1etgxmzumnmsszyc6lde4ql4qqzuhxhhemfhctswp0e8shrgkaqeqer8mxz";
@@ -56,10 +56,7 @@ fn zones() -> Vec<DesiredRule> {
         r"^kubernetes/(.*/)?[^/]*(secret|credentials)[^/]*\.yaml$",
         &[(K8S, "zone k8s")],
     );
-    k8s.selection = Some((
-        SelectorKind::EncryptedRegex,
-        "^(data|stringData)$".to_owned(),
-    ));
+    k8s.selection = Some((Selector::EncryptedRegex, "^(data|stringData)$".to_owned()));
     vec![
         k8s,
         desired(

@@ -7,55 +7,11 @@ use std::sync::{Mutex, PoisonError};
 
 use regex::bytes::Regex;
 
+pub use crate::selector::Selector;
 use crate::sops::tree::Mapping;
 
 /// The suffix that sops assumes where a document names no selector.
 pub const DEFAULT_SUFFIX: &str = "_unencrypted";
-
-/// The six ways to select, named as in the metadata.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Selector {
-    /// Leaves below a key with this suffix stay clear.
-    UnencryptedSuffix,
-    /// Only leaves below a key with this suffix are encrypted.
-    EncryptedSuffix,
-    /// Leaves below a key that matches stay clear.
-    UnencryptedRegex,
-    /// Only leaves below a key that matches are encrypted.
-    EncryptedRegex,
-    /// What follows a comment that matches stays clear, the comment too.
-    UnencryptedCommentRegex,
-    /// Only what follows a comment that matches is encrypted.
-    EncryptedCommentRegex,
-}
-
-impl Selector {
-    /// All, in the order in which sops writes them.
-    pub const ALL: [Self; 6] = [
-        Self::UnencryptedSuffix,
-        Self::EncryptedSuffix,
-        Self::UnencryptedRegex,
-        Self::EncryptedRegex,
-        Self::UnencryptedCommentRegex,
-        Self::EncryptedCommentRegex,
-    ];
-
-    /// The name of the metadata field.
-    pub fn field(self) -> &'static str {
-        match self {
-            Self::UnencryptedSuffix => "unencrypted_suffix",
-            Self::EncryptedSuffix => "encrypted_suffix",
-            Self::UnencryptedRegex => "unencrypted_regex",
-            Self::EncryptedRegex => "encrypted_regex",
-            Self::UnencryptedCommentRegex => "unencrypted_comment_regex",
-            Self::EncryptedCommentRegex => "encrypted_comment_regex",
-        }
-    }
-
-    fn is_pattern(self) -> bool {
-        !matches!(self, Self::UnencryptedSuffix | Self::EncryptedSuffix)
-    }
-}
 
 /// One selector with its text.
 #[derive(Debug, Clone)]
@@ -99,7 +55,7 @@ impl Eq for Selection {}
 impl Selection {
     /// A selection as found in a document; an invalid pattern matches nothing, as in sops.
     pub fn new(selector: Selector, text: &str) -> Self {
-        let pattern = if selector.is_pattern() {
+        let pattern = if selector.is_regex() {
             compile(text)
         } else {
             None
@@ -117,7 +73,7 @@ impl Selection {
     /// [`SelectionError::BadPattern`].
     pub fn checked(selector: Selector, text: &str) -> Result<Self, SelectionError> {
         let selection = Self::new(selector, text);
-        if selector.is_pattern() && selection.pattern.is_none() {
+        if selector.is_regex() && selection.pattern.is_none() {
             return Err(SelectionError::BadPattern {
                 field: selector.field(),
                 text: text.to_owned(),

@@ -1,10 +1,10 @@
 //! File sets: globs with what they exclude, and how their documents are encrypted.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use super::glob::{Atom, Glob, regex_of};
 use crate::repo_path::RepoPath;
+pub use crate::selector::Selector;
 
 /// Files that are encrypted alike.
 #[derive(Debug, Clone)]
@@ -22,59 +22,7 @@ pub struct FileSet {
 }
 
 /// A selector of leaves and its value.
-pub type Selection = (SelectorKind, String);
-
-/// The six selectors of SOPS; a document has at most one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SelectorKind {
-    /// `unencrypted_suffix`
-    UnencryptedSuffix,
-    /// `encrypted_suffix`
-    EncryptedSuffix,
-    /// `unencrypted_regex`
-    UnencryptedRegex,
-    /// `encrypted_regex`
-    EncryptedRegex,
-    /// `unencrypted_comment_regex`
-    UnencryptedCommentRegex,
-    /// `encrypted_comment_regex`
-    EncryptedCommentRegex,
-}
-
-impl SelectorKind {
-    /// All six, in the order in which SOPS names them.
-    pub const ALL: [Self; 6] = [
-        Self::UnencryptedSuffix,
-        Self::EncryptedSuffix,
-        Self::UnencryptedRegex,
-        Self::EncryptedRegex,
-        Self::UnencryptedCommentRegex,
-        Self::EncryptedCommentRegex,
-    ];
-
-    /// The name in SOPS files and in `cofferdam.toml`.
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::UnencryptedSuffix => "unencrypted_suffix",
-            Self::EncryptedSuffix => "encrypted_suffix",
-            Self::UnencryptedRegex => "unencrypted_regex",
-            Self::EncryptedRegex => "encrypted_regex",
-            Self::UnencryptedCommentRegex => "unencrypted_comment_regex",
-            Self::EncryptedCommentRegex => "encrypted_comment_regex",
-        }
-    }
-
-    /// Tells whether the value is a regular expression rather than a suffix.
-    pub fn is_regex(self) -> bool {
-        !matches!(self, Self::UnencryptedSuffix | Self::EncryptedSuffix)
-    }
-}
-
-impl fmt::Display for SelectorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.key())
-    }
-}
+pub type Selection = (Selector, String);
 
 /// A file that can't be left out of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

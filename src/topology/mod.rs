@@ -18,7 +18,7 @@ use jiff::SignedDuration;
 use crate::keys::Recipient;
 use crate::repo_path::RepoPath;
 
-pub use file_set::{ExcludeError, FileSet, Selection, SelectorKind};
+pub use file_set::{ExcludeError, FileSet, Selection, Selector};
 pub use glob::{Glob, GlobError};
 pub use host::{Cluster, ClusterTarget, Host, HostTarget, Reader, SecretEntry, Transport};
 pub use parse::parse;

@@ -9,7 +9,6 @@ use crate::repo::scan::Found;
 use crate::repo::{Git, Scan};
 use crate::repo_path::RepoPath;
 use crate::sops::{self, document::Document};
-use crate::topology::SelectorKind;
 
 /// Larger files are no configuration that a person wrote.
 const MAX_TEXT: u64 = 1 << 20;
@@ -71,13 +70,10 @@ fn facts(found: Found, context: &Context) -> DocumentFacts {
         }
     };
     let own = document.selection();
-    let kind = SelectorKind::ALL
-        .into_iter()
-        .find(|kind| kind.key() == own.selector().field());
-    let selection = kind.filter(|_| *own != sops::selection::Selection::default());
+    let is_default = *own == sops::selection::Selection::default();
     DocumentFacts {
         recipients: document.recipients().into_iter().cloned().collect(),
-        selection: selection.map(|kind| (kind, own.text().to_owned())),
+        selection: (!is_default).then(|| (own.selector(), own.text().to_owned())),
         mac_only_encrypted: document.mac_only_encrypted(),
         selection_origin: None,
     }

@@ -3,7 +3,7 @@
 use super::section::{Placed, Section};
 use super::{Reader, Spot};
 use crate::topology::problem::quoted;
-use crate::topology::{FileSet, Glob, Selection, SelectorKind};
+use crate::topology::{FileSet, Glob, Selection, Selector};
 
 const EXAMPLE: &str = "{ paths = [\"…\"] }";
 
@@ -80,8 +80,8 @@ impl<'f> Reader<'f> {
 
     fn selection(&self, section: &Section<'f>) -> Option<Selection> {
         let mut found: Vec<Selection> = Vec::new();
-        for kind in SelectorKind::ALL {
-            let Some((text, at)) = section.string(kind.key()) else {
+        for kind in Selector::ALL {
+            let Some((text, at)) = section.string(kind.field()) else {
                 continue;
             };
             if kind.is_regex()
@@ -101,7 +101,7 @@ impl<'f> Reader<'f> {
                 let message = format!("{}: both {other} and {kind}", section.title());
                 let hint = "a document has one selector: keep one of them".to_owned();
                 self.findings
-                    .add(section.key_place(kind.key()), message, Some(hint));
+                    .add(section.key_place(kind.field()), message, Some(hint));
             }
             found.push((kind, text));
         }

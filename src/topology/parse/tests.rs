@@ -1,6 +1,6 @@
 use super::*;
 use crate::repo_path::RepoPath;
-use crate::topology::{HostTarget, SelectorKind};
+use crate::topology::{HostTarget, Selector};
 
 const LAPTOP: &str = "age10nhmzvq99ujjjgj0y4pzjagzlw0mtzhqawuaa38muencnl7wpfdqpjn90t";
 const PAPER: &str = "age1etgxmzumnmsszyc6lde4ql4qqzuhxhhemfhctswp0e8shrgkaqeqer8mxz";
@@ -79,10 +79,7 @@ fn reads_everything() {
     assert_eq!(names, ["k8s", "lan", "vps"]);
     assert_eq!(topology.zone("lan").unwrap().identity, IdentityScope::Host);
     let k8s = &topology.zone("k8s").unwrap().files[0];
-    let selection = (
-        SelectorKind::EncryptedRegex,
-        "^(data|stringData)$".to_owned(),
-    );
+    let selection = (Selector::EncryptedRegex, "^(data|stringData)$".to_owned());
     assert_eq!(k8s.selection, Some(selection));
     assert!(topology.zone("vps").unwrap().files[0].mac_only_encrypted);
     let kasm = topology.host("kasm").unwrap();
