@@ -11,6 +11,8 @@ mod proof;
 mod reply;
 mod script;
 mod session;
+mod system;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,6 +36,7 @@ use crate::topology::host::{Host, HostTarget};
 use reply::Reply;
 use script::Script;
 use session::Session;
+use system::System;
 
 /// The mode of an identity file: its owner reads it, nobody writes it.
 const MODE: u32 = 0o400;
@@ -68,7 +71,11 @@ impl SshHost {
             address: address.clone(),
             identity_file: host.identity_file.clone(),
             after_ship: host.after_ship.clone(),
-            session: Session::new(Arc::clone(program), address, &host.identity_file),
+            session: Session::new(
+                Box::new(System::new(Arc::clone(program), address)),
+                address,
+                &host.identity_file,
+            ),
         })
     }
 
