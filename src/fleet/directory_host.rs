@@ -5,16 +5,23 @@
     reason = "edge: the directories of targets"
 )]
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::fleet::deployed;
 use crate::fleet::directory::Root;
 use crate::fleet::{
-    Before, Challenge, Delivered, Held, Permission, PermissionFinding, Receipt, Target,
-    TargetError, TargetKind, Withdrawn,
+    Before, Challenge, Delivered, Deployed, DeployedClone, Held, Permission, PermissionFinding,
+    Receipt, Target, TargetError, TargetKind, Withdrawn,
 };
+use crate::inventory::Digest;
 use crate::keys::key_file::KeyFile;
 use crate::keys::{Identity, IdentitySet, Recipient};
+use crate::repo_path::RepoPath;
 
 /// The mode of an identity file: its owner reads it, nobody writes it.
 const MODE: u32 = 0o400;
@@ -36,6 +43,47 @@ impl DirectoryHost {
             },
             identity_file: identity_file.to_owned(),
         }
+    }
+
+    fn below(&self, path: &[u8]) -> PathBuf {
+        let path = path.strip_prefix(b"/").unwrap_or(path);
+        self.root.folder.join(OsStr::from_bytes(path))
+    }
+
+    /// The names in a folder; none if it is absent, or no folder.
+    fn names_in(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, TargetError> {
+        let folder = self.below(path);
+        let fail = |source| self.root.read_error(&folder, source);
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
+            Err(source) => return Err(fail(source)),
+        };
+        entries
+            .map(|entry| Ok(entry.map_err(fail)?.file_name().as_bytes().to_vec()))
+            .collect()
+    }
+
+    fn clone_in(
+        &self,
+        folder: &Path,
+        documents: &[RepoPath],
+    ) -> Result<DeployedClone, TargetError> {
+        let mut held = BTreeMap::new();
+        for document in documents {
+            let path = document.under(folder);
+            match std::fs::read(&path) {
+                Ok(bytes) => {
+                    held.insert(document.clone(), Digest::of(&bytes));
+                }
+                Err(error) if is_absent(&error) => {}
+                Err(source) => return Err(self.root.read_error(&path, source)),
+            }
+        }
+        Ok(DeployedClone {
+            folder: folder.display().to_string(),
+            documents: held,
+        })
     }
 
     fn permissions(&self, mode: Option<u32>) -> Result<Vec<PermissionFinding>, TargetError> {
@@ -157,10 +205,40 @@ impl Target for DirectoryHost {
         Ok(outcome)
     }
 
+    fn deployed(
+        &self,
+        globs: &[String],
+        documents: &[RepoPath],
+    ) -> Result<Vec<Deployed>, TargetError> {
+        globs
+            .iter()
+            .map(|glob| {
+                let paths = deployed::expand(glob, |folders| {
+                    folders.iter().map(|f| self.names_in(f)).collect()
+                })?;
+                let folders = paths.iter().map(|path| self.below(path));
+                Ok(Deployed {
+                    glob: glob.clone(),
+                    clones: folders
+                        .filter(|folder| folder.is_dir())
+                        .map(|folder| self.clone_in(&folder, documents))
+                        .collect::<Result<_, _>>()?,
+                })
+            })
+            .collect()
+    }
+
     fn sweep(&self) -> Result<Vec<String>, TargetError> {
         self.root
             .sweep(std::iter::once(self.identity_file.as_str()))
     }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// Each recipient once, in order.
@@ -174,8 +252,6 @@ pub(super) fn unique(recipients: Vec<Recipient>) -> Vec<Recipient> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use secrecy::ExposeSecret;
 
     use super::*;

@@ -6,6 +6,7 @@
 
 mod abreast;
 pub mod challenge;
+mod deployed;
 pub mod directory;
 mod directory_cluster;
 mod directory_host;
@@ -15,6 +16,7 @@ mod target;
 pub use crate::inventory::{Before, FileBefore};
 pub use abreast::abreast;
 pub use challenge::{Answer, Challenge, Question};
+pub use deployed::{Deployed, DeployedClone};
 pub use directory::local_target;
 pub use directory_cluster::DirectoryCluster;
 pub use directory_host::DirectoryHost;

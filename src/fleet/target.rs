@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use crate::fleet::Challenge;
 use crate::fleet::ssh::SshError;
+use crate::fleet::{Challenge, Deployed};
 use crate::inventory::Before;
 use crate::keys::key_file::KeyFileError;
 use crate::keys::wrap::UnwrapError;
 use crate::keys::{Identity, IdentitySet, Recipient};
 use crate::ledger::ReceiptKind;
 use crate::repo::atomic_write::WriteError;
+use crate::repo_path::RepoPath;
 
 /// A host or cluster that holds identities.
 ///
@@ -60,6 +61,24 @@ pub trait Target: Send + Sync {
         recipient: &Recipient,
         before: Option<&Before>,
     ) -> Result<Withdrawn, TargetError>;
+
+    /// What the target has deployed: for each of `globs`, absolute on the target, the folders that it names there and the
+    /// digests of those of `documents` that they hold. A target without folders of its own names none.
+    ///
+    /// # Errors
+    /// See [`TargetError`]; a folder or document that is there and cannot be read is one.
+    fn deployed(
+        &self,
+        globs: &[String],
+        documents: &[RepoPath],
+    ) -> Result<Vec<Deployed>, TargetError> {
+        let _ = documents;
+        let none = |glob: &String| Deployed {
+            glob: glob.clone(),
+            clones: Vec::new(),
+        };
+        Ok(globs.iter().map(none).collect())
+    }
 
     /// Removes temporary files that a kill left; returns their paths.
     ///

@@ -8,6 +8,7 @@
     reason = "each test file is a crate of its own and uses a part of this"
 )]
 
+pub mod bench;
 pub mod ground;
 pub mod homeops;
 pub mod replay;

@@ -5,6 +5,7 @@
 //! there: beside the old one, synced, and moved into place only if the old one still is what was read.
 
 mod call;
+mod deployed;
 mod problem;
 mod program;
 mod proof;
@@ -27,11 +28,12 @@ pub use program::SshProgram;
 use crate::fleet::directory::{Opened, Root};
 use crate::fleet::directory_host::unique;
 use crate::fleet::{
-    Before, Challenge, Delivered, FileBefore, Held, Receipt, Target, TargetError, TargetKind,
-    Withdrawn,
+    Before, Challenge, Delivered, Deployed, FileBefore, Held, Receipt, Target, TargetError,
+    TargetKind, Withdrawn,
 };
 use crate::keys::key_file::KeyFile;
 use crate::keys::{Identity, IdentitySet, Recipient};
+use crate::repo_path::RepoPath;
 use crate::topology::host::{Host, HostTarget};
 use reply::Reply;
 use script::Script;
@@ -335,6 +337,14 @@ impl Target for SshHost {
             self.run(script, Zeroizing::default())?;
         }
         Ok(outcome)
+    }
+
+    fn deployed(
+        &self,
+        globs: &[String],
+        documents: &[RepoPath],
+    ) -> Result<Vec<Deployed>, TargetError> {
+        self.digests(globs, documents)
     }
 
     fn sweep(&self) -> Result<Vec<String>, TargetError> {

@@ -42,6 +42,12 @@ impl Script {
         self.set(name, &words.join(" "))
     }
 
+    /// Sets a variable to a list of words that may be any octets but NUL.
+    pub(super) fn octets<'a>(self, name: &str, values: impl Iterator<Item = &'a [u8]>) -> Self {
+        let words: Vec<String> = values.map(word).collect();
+        self.set(name, &words.join(" "))
+    }
+
     /// The one line, with its line break.
     pub(super) fn line(&self) -> String {
         let whole = format!("{}{SHARED}{}", self.assignments, self.body);
@@ -52,6 +58,27 @@ impl Script {
         line.push('\n');
         line
     }
+}
+
+/// Octets as a word for `sh`; what is no UTF-8 and the octet 1 are made there.
+fn word(octets: &[u8]) -> String {
+    let made = |octets: &[u8]| {
+        let octal: String = octets.iter().map(|o| format!("\\{o:03o}")).collect();
+        format!("\"$(printf '{octal}')\"")
+    };
+    let mut word = String::new();
+    for chunk in octets.utf8_chunks() {
+        for (at, text) in chunk.valid().split(BREAK).enumerate() {
+            if at > 0 {
+                word.push_str(&made(&[1]));
+            }
+            word.push_str(&quoted(text));
+        }
+        if !chunk.invalid().is_empty() {
+            word.push_str(&made(chunk.invalid()));
+        }
+    }
+    word
 }
 
 /// A word for `sh`.
@@ -175,6 +202,53 @@ for f in "$dir"/."$name".cofferdam-$h$h$h$h$h$h$h$h.tmp; do
   fi
 done
 if [ -d "$dir" ]; then flush "$dir" 2>/dev/null; fi
+end ok
+"#;
+
+/// Lists the names in each of `folders`, a part a folder, each name with a NUL behind it. An absent folder has none.
+pub(super) const LIST: &str = r#"
+each() {
+  for d in "$@"; do
+    next
+    d=${d:-/}
+    if [ ! -d "$d" ]; then continue; fi
+    if [ ! -r "$d" ] || [ ! -x "$d" ]; then end failed "list $d: Permission denied"; fi
+    for f in "$d"/* "$d"/.*; do
+      n=${f##*/}
+      case $n in .|..) continue;; esac
+      if [ -e "$f" ] || [ -L "$f" ]; then printf '%s\000' "$n"; fi
+    done
+  done
+}
+eval "each $folders"
+end ok
+"#;
+
+/// Prints digests of `documents` below each of `folders`, a part a folder: `folder` if it is one, then `NUMBER DIGEST` for
+/// each document that is there.
+pub(super) const DEPLOYED: &str = r#"
+documents() {
+  i=0
+  for f in "$@"; do
+    if [ -e "$f" ]; then
+      s=$(digest 2>/dev/null <"$f")
+      case $s in ????????????????????????????????????????????????????????????????) ;; *) end failed "read $d/$f: $(cat "./$f" 2>&1 >/dev/null | tail -n 1)";; esac
+      printf '%s %s\n' "$i" "$s"
+    fi
+    i=$((i + 1))
+  done
+}
+each() {
+  for d in "$@"; do
+    next
+    d=${d:-/}
+    if [ ! -d "$d" ]; then continue; fi
+    cd "$d" 2>/dev/null || end failed "enter $d: Permission denied"
+    printf 'folder\n'
+    eval "documents $documents"
+  done
+}
+eval "each $folders"
 end ok
 "#;
 

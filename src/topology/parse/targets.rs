@@ -2,7 +2,9 @@
 
 use super::Reader;
 use super::section::Section;
-use crate::topology::{Cluster, ClusterTarget, Host, HostTarget, Publish, SecretEntry, Transport};
+use crate::topology::{
+    Cluster, ClusterTarget, Glob, Host, HostTarget, Publish, SecretEntry, Transport,
+};
 
 /// Where sops looks for a system's identities by custom.
 const IDENTITY_FILE: &str = "/etc/sops/age/keys.txt";
@@ -160,6 +162,12 @@ impl<'f> Reader<'f> {
         for (clone, at) in &clones {
             if !clone.starts_with('/') || has_parent(clone) {
                 let message = format!("{}: a clone must be an absolute path", section.title());
+                let hint = "write: clones = [\"/etc/komodo/stacks/*\"]".to_owned();
+                self.findings.add(at.clone(), message, Some(hint));
+            }
+            let parts = clone.split('/').filter(|part| !matches!(*part, "" | "."));
+            if let Some(error) = parts.filter_map(|part| Glob::parse(part).err()).next() {
+                let message = format!("{}: clones holds no glob: {error}", section.title());
                 let hint = "write: clones = [\"/etc/komodo/stacks/*\"]".to_owned();
                 self.findings.add(at.clone(), message, Some(hint));
             }
