@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::apply::clones;
 use crate::apply::{ApplyError, Run, read_optional};
+use crate::journal::guards::{self, Waiting};
 use crate::journal::{Entry, Step};
 use crate::ledger::State;
 use crate::plan::Goal;
@@ -246,9 +247,9 @@ impl Run<'_> {
         if self.plan().readers.iter().all(|r| r.loses.is_empty()) {
             return Ok(());
         }
-        let waiting = clones::not_taken(&self.work, self.progress())?;
-        if !waiting.is_empty() {
-            return Err(ApplyError::NotTaken { readers: waiting });
+        let stale = clones::not_taken(&self.work, self.progress())?;
+        if guards::waiting(stale.len(), 0, false, false) == Waiting::Clones {
+            return Err(ApplyError::NotTaken { readers: stale });
         }
         let ready = self.work.topology.publish.ready.clone();
         for command in &ready {
@@ -261,8 +262,9 @@ impl Run<'_> {
             .filter(|r| !r.loses.is_empty() && !r.declares_clones)
             .map(|r| r.name.clone())
             .collect();
-        let word = ready.is_empty() && !unseen.is_empty();
-        if word && !self.progress().options.yes && !self.work.observer.confirm_taken(&unseen) {
+        let vouched = !ready.is_empty();
+        let word = |yes| guards::waiting(0, unseen.len(), vouched, yes) == Waiting::Word;
+        if word(self.progress().options.yes) && !self.work.observer.confirm_taken(&unseen) {
             return Err(ApplyError::NotTaken {
                 readers: unseen
                     .iter()

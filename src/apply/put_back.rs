@@ -11,6 +11,7 @@ use crate::apply::{
 };
 use crate::inventory::Digest;
 use crate::journal::Step;
+use crate::journal::guards::{self, PutBack};
 use crate::keys::Recipient;
 use crate::ledger::{LEDGER_PATH, Ledger};
 use crate::repo::atomic_write::{self, Mode};
@@ -95,9 +96,14 @@ impl Run<'_> {
             None
         };
         // What was staged a second time replaced somebody's edit of the first, wrapped to recipients that leave.
-        let bytes = match kept {
-            Some(kept) if is_wrapped_to(path, &kept, recipients)? => kept,
-            _ if is_wrapped_to(path, &now, recipients)? => return Ok(()),
+        let kept = match kept {
+            Some(kept) if is_wrapped_to(path, &kept, recipients)? => Some(kept),
+            _ => None,
+        };
+        let now_fits = is_wrapped_to(path, &now, recipients)?;
+        let bytes = match (guards::put_back(kept.is_some(), now_fits), kept) {
+            (PutBack::Kept, Some(kept)) => kept,
+            (PutBack::Stay, _) => return Ok(()),
             _ => {
                 let keys = self.keys();
                 rewrapped(path, &now, recipients, false, &keys, super::now())?

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::apply::{ApplyError, Run, now};
 use crate::fleet::{Challenge, abreast};
-use crate::journal::Step;
+use crate::journal::{Step, guards};
 use crate::keys::Recipient;
 use crate::ledger::{Receipt, ReceiptKind, State};
 use crate::plan::{Party, PlannedReader};
@@ -122,10 +122,10 @@ impl Run<'_> {
             let failure = match what {
                 Asked::Identity(id) if reader.needs.contains(id) => {
                     kinds.insert((name.to_owned(), id.clone()), receipt.kind);
-                    (!(receipt.opened && receipt.everywhere))
+                    (!guards::answers_well(true, receipt.opened, receipt.everywhere))
                         .then(|| format!("{name} cannot open what is wrapped to {id}{found}"))
                 }
-                _ if !receipt.opened => None,
+                _ if guards::answers_well(false, receipt.opened, receipt.everywhere) => None,
                 Asked::Identity(id) => Some(format!(
                     "{name} opens what is wrapped to {id}, which it must not hold{found}"
                 )),

@@ -5,8 +5,8 @@ use rayon::prelude::*;
 
 use crate::apply::rewrite::store_of;
 use crate::apply::{ApplyError, Run, read_optional};
-use crate::journal::Step;
-use crate::keys::Recipient;
+use crate::journal::{Step, guards};
+use crate::keys::{IdentitySet, Recipient};
 use crate::ledger::{LEDGER_PATH, State};
 use crate::plan::Party;
 use crate::repo::git::GitError;
@@ -55,7 +55,7 @@ impl Run<'_> {
         for found in scan.documents {
             let fail = ApplyError::document(&found.path);
             let document = Document::parse(found.store, found.source).map_err(fail)?;
-            if document.recipients().iter().any(|r| gone.contains(r)) {
+            if guards::needs_what_leaves(document.recipients(), gone) {
                 paths.push(found.path.to_string());
             }
         }
@@ -90,6 +90,7 @@ impl Run<'_> {
             if !held.identities.holds(recipient) {
                 continue;
             }
+            self.check_what_stays(&name, &held.identities)?;
             if !announced {
                 self.work.observer.phase("retire", &recipient.short());
                 announced = true;
@@ -106,6 +107,25 @@ impl Run<'_> {
             })?;
         }
         Ok(())
+    }
+
+    /// Looks once more at the moment of taking: a reader restored from a snapshot since its proof holds the old identity
+    /// alone, and would hold nothing.
+    fn check_what_stays(&self, name: &str, held: &IdentitySet) -> Result<(), ApplyError> {
+        let reader = self.plan().readers.iter().find(|r| r.name == name);
+        let needs: Vec<Recipient> = reader
+            .into_iter()
+            .flat_map(|r| &r.needs)
+            .filter_map(|id| self.recipient_of(id))
+            .collect();
+        if guards::may_take(&needs, |recipient| held.holds(recipient)) {
+            return Ok(());
+        }
+        Err(ApplyError::Gate {
+            failures: vec![format!(
+                "{name} no longer holds the identity that it proved"
+            )],
+        })
     }
 
     /// Protocol rule 3: an operator's identity at hand opens every rewritten document, and each recovery identity was read

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::apply::journal_file::Side;
 use crate::apply::{ApplyError, RULES_PATH, Run, document_slot, read_optional};
 use crate::inventory::Digest;
-use crate::journal::{Entry, Step};
+use crate::journal::{Entry, Step, guards};
 use crate::keys::{IdentitySet, Recipient};
 use crate::ledger::State;
 use crate::plan::rules::{self, RulesInput};
@@ -105,16 +105,17 @@ impl Run<'_> {
             return Ok(Standing::Done);
         }
         let digest = now.as_deref().map(Digest::of);
-        if let Some(staged) = self.progress().staged.get(&item.path) {
-            if digest == Some(staged.after) {
-                return Ok(Standing::Done);
-            }
-            let kept = read_optional(&self.journal.slot(Side::After, &item.slot))?;
-            if digest == staged.before && kept.as_deref().map(Digest::of) == Some(staged.after) {
-                return Ok(Standing::Staged);
-            }
-        }
-        Ok(Standing::Open(now))
+        let staged = self.progress().staged.get(&item.path).copied();
+        let kept = match staged {
+            Some(_) => read_optional(&self.journal.slot(Side::After, &item.slot))?,
+            None => None,
+        };
+        let kept = kept.as_deref().map(Digest::of);
+        Ok(match guards::standing(digest, staged, kept) {
+            guards::Standing::Done => Standing::Done,
+            guards::Standing::Staged => Standing::Staged,
+            guards::Standing::Open => Standing::Open(now),
+        })
     }
 
     /// The staged bytes of a file that holds what they replace.

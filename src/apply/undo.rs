@@ -3,6 +3,7 @@
 
 use crate::apply::rewrite::{rewrapped, store_of};
 use crate::apply::{ApplyError, Run, read_optional};
+use crate::journal::guards::{self, WayBack};
 use crate::journal::{Entry, Outcome, Step};
 use crate::ledger::{LEDGER_PATH, State};
 use crate::repo::atomic_write::{self, Mode};
@@ -25,7 +26,7 @@ impl Run<'_> {
     /// # Errors
     /// [`ApplyError::NoWayBack`] once retirement has begun; otherwise as [`Run::execute`].
     pub fn undo(mut self) -> Result<Undone, ApplyError> {
-        if self.progress().retirement_begun() && self.progress().undo.is_none() {
+        if !guards::has_way_back(self.progress()) {
             return Err(ApplyError::NoWayBack {
                 reason: "old identities have begun to leave".to_owned(),
             });
@@ -33,7 +34,8 @@ impl Run<'_> {
         self.sweep()?;
         self.adopt_commit()?;
         // Asked again by an undo that goes on: others may have come by the commit, or built on it, since.
-        let published = self.progress().undo == Some(true) || self.is_published()?;
+        let seen = self.progress().undo == Some(true) || self.is_published()?;
+        let published = guards::way_back(self.progress(), seen) == WayBack::ByCommit;
         if self.progress().undo != Some(published) {
             self.journal.record(Entry::UndoBegun { published })?;
         }

@@ -5,6 +5,7 @@
 //! decides.
 
 pub mod entry;
+pub mod guards;
 pub mod progress;
 
 pub use entry::{Entry, Options, Outcome, RunId, Step};
