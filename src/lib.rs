@@ -15,6 +15,7 @@ pub mod keystore;
 pub mod ledger;
 pub mod plan;
 pub mod re2;
+pub mod recovery;
 pub mod repo;
 pub mod repo_path;
 pub mod report;

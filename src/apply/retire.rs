@@ -150,7 +150,7 @@ impl Run<'_> {
                     let read_back = self.ledger.recovery_read_back(recipient).is_some();
                     if !read_back && !waived("recovery") {
                         missing.push(format!(
-                            "recovery: the identity of {} was never read back (cofferdam recovery create does that)",
+                            "recovery: the identity of {} was never read back (cofferdam recovery drill does that)",
                             recipient.short()
                         ));
                     }

@@ -321,6 +321,18 @@ impl<'s> Ground<'s> {
         }
     }
 
+    /// After a split: every reader opens every document of its zone in the work tree.
+    #[track_caller]
+    pub fn expect_readable_by_hosts(&self) {
+        for path in &self.documents {
+            let document = parse(path, self.read(path));
+            for (reader, zone, held) in self.readers() {
+                let reads = Homeops::zones_of(path.as_str()).contains(&zone);
+                assert_eq!(document.open_with(&held).is_ok(), reads, "{reader}: {path}");
+            }
+        }
+    }
+
     /// Everything as it is now, for [`Ground::expect_first`].
     pub fn first(&self) -> First {
         let journal = |line: &&str| !line.contains(".cofferdam/journal/");

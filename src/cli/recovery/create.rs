@@ -10,11 +10,10 @@ use jiff::Timestamp;
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
+use crate::cli::recovery::ledger_file::LedgerFile;
 use crate::keys::key_file::KeyFile;
 use crate::keys::{DataKey, Identity, IdentitySet, Recipient, wrap};
-use crate::ledger::{LEDGER_PATH, Ledger};
 use crate::repo::Git;
-use crate::repo::atomic_write::{self, Mode};
 use crate::repo::durable::{self, DurableFile};
 use crate::secret::SecretBytes;
 
@@ -143,44 +142,6 @@ fn read_back(file: &Path, recipient: &Recipient) -> Result<(), CliError> {
     match opened {
         Some(opened) if opened == SecretBytes::from_slice(probe.expose()) => Ok(()),
         _ => Err(cannot("does not open what is wrapped to its recipient")),
-    }
-}
-
-/// The ledger's file as found.
-struct LedgerFile {
-    path: PathBuf,
-    ledger: Ledger,
-    found: Option<Vec<u8>>,
-}
-
-impl LedgerFile {
-    fn open(root: &Path) -> Result<Self, CliError> {
-        let path = root.join(LEDGER_PATH);
-        let found = atomic_write::read_no_follow(&path)?;
-        let ledger = match &found {
-            Some(bytes) => Ledger::parse(std::str::from_utf8(bytes)?)?,
-            None => Ledger::new(),
-        };
-        Ok(Self {
-            path,
-            ledger,
-            found,
-        })
-    }
-
-    fn record(mut self, recipient: &Recipient, now: Timestamp) -> Result<(), CliError> {
-        self.ledger.record_recovery_read_back(recipient, now);
-        let text = self.ledger.to_text()?;
-        if let Some(folder) = self.path.parent() {
-            atomic_write::create_folder(folder, 0o755)?;
-        }
-        atomic_write::replace_expecting(
-            &self.path,
-            self.found.as_deref(),
-            text.as_bytes(),
-            Mode::Keep,
-        )?;
-        Ok(())
     }
 }
 

@@ -1,13 +1,17 @@
 //! `cofferdam recovery`: the offline means to open everything.
 
 pub mod create;
+pub mod drill;
+mod kit;
+mod ledger_file;
+pub mod restore;
 
 use clap::Subcommand;
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 
-/// Make the offline recovery identity.
+/// Make, rehearse and use the offline recovery identity.
 #[derive(Debug, clap::Args)]
 pub struct RecoveryArgs {
     #[command(subcommand)]
@@ -18,6 +22,8 @@ pub struct RecoveryArgs {
 #[derive(Debug, Subcommand)]
 enum RecoveryCommand {
     Create(create::CreateArgs),
+    Drill(drill::DrillArgs),
+    Restore(restore::RestoreArgs),
 }
 
 /// Runs a command below `recovery`.
@@ -27,5 +33,7 @@ enum RecoveryCommand {
 pub fn run(args: &RecoveryArgs, context: &Context) -> Result<(), CliError> {
     match &args.command {
         RecoveryCommand::Create(args) => create::run(args, context),
+        RecoveryCommand::Drill(args) => drill::run(args, context),
+        RecoveryCommand::Restore(args) => restore::run(args, context),
     }
 }
