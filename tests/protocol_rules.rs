@@ -298,7 +298,7 @@ fn rule_10_a_document_that_somebody_removes_stays_removed() {
 }
 
 #[test]
-fn rule_13_a_document_that_came_since_stops_the_retirement() {
+fn rule_13_a_document_that_came_since_is_rewritten_before_the_retirement() {
     let sandbox = Sandbox::in_memory();
     let before = Ground::small(&sandbox);
     let ground = before.copy("late");
@@ -311,9 +311,41 @@ fn rule_13_a_document_that_came_since_stops_the_retirement() {
     std::fs::write(ground.repository().join(late), before.read(&path(KASM))).unwrap();
     ground.git(&["add", "-A"]);
     ground.git(&["commit", "-q", "-m", "late"]);
-    let stopped = ground.run(&["resume"]).expect_code(5);
-    assert!(stopped.stderr.contains(late), "{}", stopped.stderr);
-    ground.expect_nothing_retired("a late document");
+    let done = ground.run(&["resume"]).expect_code(0);
+    assert!(
+        done.stderr.contains(&format!("{late} came since")),
+        "{}",
+        done.stderr
+    );
+    ground.expect_split(&before, "a late document");
+    let (is, other) = (parse(&path(late), ground.read(&path(late))), path(KASM));
+    assert_eq!(
+        is.recipients(),
+        parse(&other, ground.read(&other)).recipients()
+    );
+}
+
+/// One that lies where nobody has said who reads it, or that is not committed, stops it.
+#[test]
+fn rule_13_a_document_that_nobody_placed_stops_the_retirement() {
+    let sandbox = Sandbox::in_memory();
+    let before = Ground::small(&sandbox);
+    let ground = before.copy("late");
+    ground
+        .run(&["split", "--yes", "--hold-at", "retire"])
+        .expect_code(0);
+    let late = "elsewhere/.sops.env";
+    std::fs::create_dir(ground.repository().join("elsewhere")).unwrap();
+    std::fs::write(ground.repository().join(late), before.read(&path(KASM))).unwrap();
+    ground.git(&["add", "-A"]);
+    ground.git(&["commit", "-q", "-m", "late"]);
+    for _ in 0..2 {
+        let stopped = ground.run(&["resume"]).expect_code(5);
+        assert!(stopped.stderr.contains(late), "{}", stopped.stderr);
+        ground.expect_nothing_retired("a late document");
+        // Gone here, and still published.
+        let _ = std::fs::remove_file(ground.repository().join(late));
+    }
     ground.git(&["rm", "-q", late]);
     ground.git(&["commit", "-q", "-m", "never mind"]);
     ground.run(&["resume"]).expect_code(0);

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::apply::journal_file::JournalError;
 use crate::fleet::TargetError;
+use crate::journal::Lease;
 use crate::keys::wrap::WrapError;
 use crate::keystore::sealed::UnsealError;
 use crate::ledger::LedgerError;
@@ -124,6 +125,68 @@ pub enum ApplyError {
         /// The remote.
         remote: String,
     },
+    /// The remote could not be asked.
+    #[error("cannot ask {remote}")]
+    Remote {
+        /// The remote.
+        remote: String,
+        /// What git said.
+        source: GitError,
+    },
+    /// Protocol rule 14: somebody else's run.
+    #[error("{remote} is at work for another run: {lease}")]
+    LeaseHeld {
+        /// The remote.
+        remote: String,
+        /// Whose.
+        lease: Box<Lease>,
+    },
+    /// The ref of a run stands at something that no cofferdam wrote.
+    #[error("{name} at {remote} holds no run that this cofferdam can read: {reason}")]
+    LeaseUnreadable {
+        /// The remote.
+        remote: String,
+        /// The ref.
+        name: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The remote does not let the ref of a run be moved.
+    #[error("{remote} does not take {name}, nothing was shipped and nothing is left behind")]
+    LeaseRefused {
+        /// The remote.
+        remote: String,
+        /// The ref.
+        name: &'static str,
+        /// What git said.
+        source: GitError,
+    },
+    /// The ref is no longer ours in the middle of the run.
+    #[error("this run was taken over: {remote} is held by {lease}")]
+    LeaseLost {
+        /// The remote.
+        remote: String,
+        /// By whom.
+        lease: Box<Lease>,
+    },
+    /// Another clone's run that does not fit this clone.
+    #[error("the run cannot be taken over: {reason}")]
+    TakeOver {
+        /// Why.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The remote and this clone each have commits that the other lacks.
+    #[error("{remote} has commits that are not here{}", .why.as_deref().map(|w| format!(": {w}")).unwrap_or_default())]
+    Behind {
+        /// The remote.
+        remote: String,
+        /// Why they could not be taken.
+        why: Option<String>,
+        /// Whether the run is over, with nothing shipped and nothing left behind.
+        is_over: bool,
+    },
     /// A push was refused.
     #[error("the push to {remote} was refused, nothing was retired")]
     PushRefused {
@@ -191,6 +254,12 @@ impl ApplyError {
     pub(super) fn target(reader: &str) -> impl FnOnce(TargetError) -> Self {
         let reader = reader.to_owned();
         move |source| Self::Target { reader, source }
+    }
+
+    /// Names the remote that could not be asked.
+    pub(super) fn remote(remote: &str) -> impl FnOnce(GitError) -> Self {
+        let remote = remote.to_owned();
+        move |source| Self::Remote { remote, source }
     }
 
     /// Names the document that failed.

@@ -184,6 +184,14 @@ impl JournalFile {
         Ok(())
     }
 
+    /// The journal's text so far, one entry a line.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn text(&self) -> Result<Vec<u8>, JournalError> {
+        Ok(log_file::read_lines(&log_path(&self.folder))?.unwrap_or_default())
+    }
+
     /// How far the run has come.
     pub fn progress(&self) -> &Progress {
         &self.progress
@@ -231,7 +239,7 @@ fn log_path(folder: &Path) -> PathBuf {
     folder.join("log.jsonl")
 }
 
-fn parse(path: &Path, content: &[u8]) -> Result<Vec<Entry>, JournalError> {
+pub(super) fn parse(path: &Path, content: &[u8]) -> Result<Vec<Entry>, JournalError> {
     content
         .split(|b| *b == b'\n')
         .enumerate()

@@ -137,7 +137,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn always_recipients(&self) -> Vec<&Recipient> {
+    pub(super) fn always_recipients(&self) -> Vec<&Recipient> {
         self.plan()
             .always
             .iter()
@@ -217,6 +217,11 @@ impl Run<'_> {
             .identities
             .iter()
             .map(|i| i.id.clone())
+            // What leaves is kept sealed: it opens documents that come late.
+            .chain(self.plan().retiring.iter().filter_map(|r| {
+                let at_hand = self.work.at_hand.holds(&r.recipient);
+                (!at_hand && self.ledger.record(&r.id).is_some()).then(|| r.id.clone())
+            }))
             .collect();
         let mut identities = Vec::new();
         for id in ids {

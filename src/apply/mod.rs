@@ -8,6 +8,8 @@
 mod clones;
 pub mod error;
 pub mod journal_file;
+pub mod lease;
+mod look_again;
 mod mint;
 mod own_commits;
 mod own_files;
@@ -17,6 +19,8 @@ mod receipts;
 mod retire;
 mod rewrite;
 mod ship;
+mod take_over;
+mod tip;
 mod undo;
 
 use std::collections::BTreeMap;
@@ -26,8 +30,11 @@ use jiff::Timestamp;
 
 pub use error::ApplyError;
 pub use journal_file::{JOURNAL_FOLDER, JournalFile};
+pub use take_over::take_over;
+pub use tip::is_behind;
 pub use undo::Undone;
 
+use crate::apply::look_again::Again;
 use crate::fleet::Target;
 use crate::journal::{Entry, Outcome, Progress, Step};
 use crate::keys::{Identity, IdentitySet, Recipient};
@@ -112,6 +119,8 @@ pub enum Ended {
     Completed,
     /// Stopped where `--hold-at` said.
     Held(Phase),
+    /// Another clone has taken the run over; this one's files are as before it, unless they are published.
+    HandedOver,
 }
 
 /// One run: its journal, the ledger, what was minted.
@@ -154,10 +163,22 @@ impl<'a> Run<'a> {
     /// # Errors
     /// [`ApplyError`]: the run stopped at a safe point and can go on by the same call on a run opened anew.
     pub fn execute(mut self) -> Result<Ended, ApplyError> {
+        if self.is_taken_over()? {
+            self.hand_over()?;
+            return Ok(Ended::HandedOver);
+        }
         self.sweep()?;
         self.adopt_commit()?;
+        if !self.progress().started.is_empty() {
+            // What cannot be taken yet is in nobody's way before the retirement.
+            self.take_tip()?;
+        }
         self.prepare()?;
+        self.inherit()?;
         self.mint()?;
+        if let Err(error) = self.acquire() {
+            return Err(self.without_lease(error)?);
+        }
         if self.holds_at(Phase::Ship) {
             return Ok(Ended::Held(Phase::Ship));
         }
@@ -169,18 +190,27 @@ impl<'a> Run<'a> {
         if self.holds_at(Phase::Rewrite) {
             return Ok(Ended::Held(Phase::Rewrite));
         }
-        self.rewrite()?;
-        if self.holds_at(Phase::Publish) {
-            return Ok(Ended::Held(Phase::Publish));
-        }
-        self.publish()?;
-        if !self.progress().retirement_begun() {
-            if self.holds_at(Phase::Retire) {
-                return Ok(Ended::Held(Phase::Retire));
+        let mut late = 0;
+        loop {
+            self.rewrite()?;
+            if self.holds_at(Phase::Publish) {
+                return Ok(Ended::Held(Phase::Publish));
             }
-            self.await_readers()?;
+            self.publish()?;
+            if !self.progress().retirement_begun() {
+                if self.holds_at(Phase::Retire) {
+                    return Ok(Ended::Held(Phase::Retire));
+                }
+                self.await_readers()?;
+            }
+            match self.look_again(late)? {
+                Again::Clear => break,
+                Again::Rewrite => late += 1,
+            }
         }
+        self.renew_lease()?;
         self.retire()?;
+        self.release()?;
         self.journal.finish(Outcome::Completed)?;
         Ok(Ended::Completed)
     }
@@ -214,8 +244,17 @@ impl<'a> Run<'a> {
     }
 
     /// Removes temporary files that a kill left beside files that this run writes.
-    #[expect(clippy::disallowed_methods, reason = "edge: carries out a plan")]
     fn sweep(&self) -> Result<(), ApplyError> {
+        self.sweep_clone()?;
+        for target in self.work.targets.values() {
+            target.sweep().map_err(ApplyError::target(target.name()))?;
+        }
+        Ok(())
+    }
+
+    /// The same in this clone alone.
+    #[expect(clippy::disallowed_methods, reason = "edge: carries out a plan")]
+    fn sweep_clone(&self) -> Result<(), ApplyError> {
         let root = self.work.root;
         let mut folders = vec![
             root.to_owned(),
@@ -233,9 +272,6 @@ impl<'a> Run<'a> {
         folders.dedup();
         for folder in folders.iter().filter(|f| f.is_dir()) {
             atomic_write::sweep_temporary(folder)?;
-        }
-        for target in self.work.targets.values() {
-            target.sweep().map_err(ApplyError::target(target.name()))?;
         }
         Ok(())
     }

@@ -160,43 +160,27 @@ impl Run<'_> {
         self.progress().staged.contains_key(path)
     }
 
-    /// Sees to it that the remote has the commit: by pushing, or by looking whether the operator has.
+    /// Sees to it that the remote's branch holds the run's files: by pushing, or by looking whether the operator has.
     fn push(&mut self) -> Result<(), ApplyError> {
         let publish = &self.work.topology.publish;
         let Some(remote) = publish.remote.clone() else {
             return Ok(());
         };
-        let not_pushed = || ApplyError::NotPushed {
-            remote: remote.clone(),
-        };
-        let Some(branch) = self.work.git.branch()? else {
-            return Err(not_pushed());
-        };
-        let short = branch.trim_start_matches("refs/heads/").to_owned();
-        if publish.push {
-            if !self.is_done(&Step::Push) {
-                self.work.observer.phase("push", &remote);
-                self.step(Step::Push, |run| {
-                    run.work
-                        .git
-                        .push(&remote, &format!("HEAD:refs/heads/{short}"))
-                        .map_err(|source| ApplyError::PushRefused {
-                            remote: remote.clone(),
-                            source,
-                        })
-                })?;
-            }
+        if self.is_at_tip(&remote)? {
             return Ok(());
         }
-        self.work.git.fetch(&remote)?;
-        let tip = format!("refs/remotes/{remote}/{short}");
-        let arrived = match self.progress().commits.last() {
-            Some(commit) if self.work.git.resolve(&tip)?.is_some() => {
-                self.work.git.is_ancestor(commit, &tip)?
-            }
-            _ => false,
+        let branch = self.work.git.branch()?;
+        let Some(branch) = branch.filter(|_| publish.push) else {
+            return Err(ApplyError::NotPushed { remote });
         };
-        if arrived { Ok(()) } else { Err(not_pushed()) }
+        self.renew_lease()?;
+        self.work.observer.phase("push", &remote);
+        self.step(Step::Push, |run| {
+            run.work
+                .git
+                .push(&remote, &format!("HEAD:{branch}"))
+                .map_err(|source| ApplyError::PushRefused { remote, source })
+        })
     }
 
     /// Pushes the commit that records the retirement, where the run pushes at all.

@@ -23,6 +23,23 @@ use crate::sops::document::Document;
 impl Run<'_> {
     /// Puts everything back to the first state.
     pub(super) fn put_back(&mut self) -> Result<(), ApplyError> {
+        self.put_back_documents()?;
+        for id in self.minted_by_plan() {
+            // The ledger goes last: without a record the identity has left already.
+            if self.ledger.record(&id).is_some() {
+                self.withdraw_everywhere(&id)?;
+            }
+        }
+        self.put_back_own_files()
+    }
+
+    /// Puts the files of this clone back to the first state; no reader is asked, or touched.
+    pub(super) fn put_back_files(&mut self) -> Result<(), ApplyError> {
+        self.put_back_documents()?;
+        self.put_back_own_files()
+    }
+
+    fn put_back_documents(&mut self) -> Result<(), ApplyError> {
         self.work.observer.phase("undo", "documents and rules");
         let documents: Vec<(RepoPath, String, Vec<Recipient>)> = self
             .plan()
@@ -37,18 +54,15 @@ impl Run<'_> {
         if self.plan().rules.changes {
             self.restore_rules()?;
         }
-        self.uncommit()?;
-        for id in self.minted_by_plan() {
-            // The ledger goes last: without a record the identity has left already.
-            if self.ledger.record(&id).is_some() {
-                self.withdraw_everywhere(&id)?;
-            }
-        }
+        self.uncommit()
+    }
+
+    fn put_back_own_files(&mut self) -> Result<(), ApplyError> {
         // Nothing of our own was touched before it was kept.
         if !self.is_done(&Step::Keep) {
             return Ok(());
         }
-        let kept = read_optional(&self.journal.slot(Side::Before, "ledger"))?;
+        let kept = self.first_ledger()?;
         let first = match &kept {
             Some(text) => Ledger::parse(&String::from_utf8_lossy(text))?,
             None => Ledger::new(),
@@ -162,6 +176,23 @@ impl Run<'_> {
             }
             Ok(())
         })
+    }
+
+    /// The ledger as it was before the run, or, if others have committed another one since, as HEAD has it.
+    fn first_ledger(&self) -> Result<Option<Vec<u8>>, ApplyError> {
+        let kept = read_optional(&self.journal.slot(Side::Before, "ledger"))?;
+        let path = RepoPath::new(LEDGER_PATH).map_err(ApplyError::path(LEDGER_PATH))?;
+        let at = |revision: Option<&str>| match revision {
+            Some(revision) => self.work.git.blob(revision, &path),
+            None => Ok(None),
+        };
+        let head = self.work.git.head()?;
+        let first = self.progress().head.as_deref();
+        if head.as_ref().map(Oid::as_str) == first {
+            return Ok(kept);
+        }
+        let (now, then) = (at(head.as_ref().map(Oid::as_str))?, at(first)?);
+        Ok(if now == then { kept } else { now })
     }
 
     fn restore_ledger(&self, kept: Option<&[u8]>) -> Result<(), ApplyError> {

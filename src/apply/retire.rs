@@ -10,7 +10,6 @@ use crate::keys::{IdentitySet, Recipient};
 use crate::ledger::{LEDGER_PATH, State};
 use crate::plan::Party;
 use crate::repo::git::GitError;
-use crate::repo::scan::Scan;
 use crate::repo_path::RepoPath;
 use crate::sops::document::Document;
 
@@ -25,7 +24,6 @@ impl Run<'_> {
             .collect();
         if !gone.is_empty() {
             self.check_possession()?;
-            self.check_documents_again(&gone)?;
             self.check_proofs_again()?;
             for recipient in &gone {
                 self.withdraw_from_all(recipient)?;
@@ -38,32 +36,6 @@ impl Run<'_> {
         let ids: Vec<String> = self.plan().retiring.iter().map(|r| r.id.clone()).collect();
         self.advance(&ids, State::Retired)?;
         self.record()
-    }
-
-    /// Looks again right before anything leaves: HEAD holds what was verified, and no document of the repository, not one
-    /// that came since either, is wrapped to what leaves.
-    fn check_documents_again(&self, gone: &[Recipient]) -> Result<(), ApplyError> {
-        if self.work.topology.publish.commit {
-            let paths = self.documents_at_head()?;
-            if !paths.is_empty() {
-                return Err(ApplyError::PublishMismatch { paths });
-            }
-        }
-        let scan =
-            Scan::of_repository(self.work.git).map_err(|source| ApplyError::Scan { source })?;
-        let mut paths = Vec::new();
-        for found in scan.documents {
-            let fail = ApplyError::document(&found.path);
-            let document = Document::parse(found.store, found.source).map_err(fail)?;
-            if guards::needs_what_leaves(document.recipients(), gone) {
-                paths.push(found.path.to_string());
-            }
-        }
-        if paths.is_empty() {
-            Ok(())
-        } else {
-            Err(ApplyError::Stragglers { paths })
-        }
     }
 
     fn check_proofs_again(&mut self) -> Result<(), ApplyError> {

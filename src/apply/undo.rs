@@ -18,6 +18,8 @@ pub enum Undone {
     PutBack,
     /// A further commit went back; history keeps both.
     ByCommit,
+    /// Not at all: another clone has taken the run over. This one's files are as before it, unless they are published.
+    HandedOver,
 }
 
 impl Run<'_> {
@@ -26,6 +28,10 @@ impl Run<'_> {
     /// # Errors
     /// [`ApplyError::NoWayBack`] once retirement has begun; otherwise as [`Run::execute`].
     pub fn undo(mut self) -> Result<Undone, ApplyError> {
+        if self.is_taken_over()? {
+            self.hand_over()?;
+            return Ok(Undone::HandedOver);
+        }
         if !guards::has_way_back(self.progress()) {
             return Err(ApplyError::NoWayBack {
                 reason: "old identities have begun to leave".to_owned(),
@@ -33,6 +39,10 @@ impl Run<'_> {
         }
         self.sweep()?;
         self.adopt_commit()?;
+        if self.is_inherited() {
+            self.prepare()?;
+            self.inherit()?;
+        }
         // Asked again by an undo that goes on: others may have come by the commit, or built on it, since.
         let seen = self.progress().undo == Some(true) || self.is_published()?;
         let published = guards::way_back(self.progress(), seen) == WayBack::ByCommit;
@@ -41,10 +51,12 @@ impl Run<'_> {
         }
         if published {
             self.undo_by_commit()?;
+            self.release()?;
             self.journal.finish(Outcome::Undone)?;
             Ok(Undone::ByCommit)
         } else {
             self.put_back()?;
+            self.release()?;
             self.journal.finish(Outcome::Undone)?;
             Ok(Undone::PutBack)
         }

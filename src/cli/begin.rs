@@ -11,6 +11,7 @@ use crate::cli::error::{CliError, Kind};
 use crate::cli::narrator::Narrator;
 use crate::cli::planning::{self, Asked, LeaveArgs};
 use crate::cli::project::Project;
+use crate::cli::remote;
 use crate::cli::run_outcome;
 use crate::journal::{Entry, Options, RunId};
 use crate::plan::Plan;
@@ -72,6 +73,7 @@ impl From<HoldAt> for Phase {
 pub fn run(asked: &Asked, args: &BeginArgs, context: &Context) -> Result<(), CliError> {
     let (project, lock) = Project::locked(context)?;
     run_outcome::refuse_over_unfinished(&project)?;
+    remote::ask_first(&project)?;
     refuse_dirty(&project, args.allow_dirty)?;
     project.git.check_user().map_err(|error| {
         CliError::from_error(&error)

@@ -110,6 +110,13 @@ impl CliError {
         self
     }
 
+    /// Takes the hints away, to give others.
+    #[must_use]
+    pub fn without_hints(mut self) -> Self {
+        self.hints.clear();
+        self
+    }
+
     /// Changes the kind.
     #[must_use]
     pub fn with_kind(mut self, kind: Kind) -> Self {

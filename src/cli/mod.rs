@@ -16,6 +16,7 @@ pub mod plan;
 mod planning;
 mod project;
 pub mod recovery;
+mod remote;
 pub mod renew;
 pub mod resume;
 pub mod rotate;

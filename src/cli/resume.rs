@@ -1,12 +1,14 @@
 //! `cofferdam resume`: go on with a run that crashed or stopped.
 
-use crate::apply::{Phase, Run};
+use crate::apply::{JournalFile, Phase, Run};
 use crate::cli::begin::HoldAt;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::narrator::Narrator;
 use crate::cli::project::Project;
+use crate::cli::remote;
 use crate::cli::run_outcome;
+use crate::repo::lock::RunLock;
 
 /// Go on with a run that crashed or stopped.
 ///
@@ -22,6 +24,9 @@ pub struct Args {
     /// Stop before this phase.
     #[arg(long, value_name = "PHASE")]
     hold_at: Option<HoldAt>,
+    /// Go on here with the run that another clone began and cannot end; its machine must not be at work on it any more.
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// Runs the command.
@@ -30,11 +35,31 @@ pub struct Args {
 /// Exit 5 if it stops again.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let (project, lock) = Project::locked(context)?;
-    let Some(journal) = project.unfinished()? else {
-        context.ui.note("nothing to resume");
-        return Ok(());
+    let journal = match project.unfinished()? {
+        Some(journal) => journal,
+        None if args.take_over => {
+            return match remote::take_over(&project, &lock, args.yes, context)? {
+                Some(journal) => go_on(&project, journal, &lock, args, context),
+                None => Ok(()),
+            };
+        }
+        None => {
+            context.ui.note("nothing to resume");
+            remote::tell_of_run_elsewhere(&project, context);
+            return Ok(());
+        }
     };
-    let git = project.git.holding(&lock)?;
+    go_on(&project, journal, &lock, args, context)
+}
+
+fn go_on(
+    project: &Project,
+    journal: JournalFile,
+    lock: &RunLock,
+    args: &Args,
+    context: &Context,
+) -> Result<(), CliError> {
+    let git = project.git.holding(lock)?;
     let yes = args.yes || journal.progress().options.yes;
     let narrator = Narrator::new(&context.ui, yes);
     let undoing = journal.progress().undo.is_some();

@@ -33,8 +33,19 @@ pub fn tell(result: Result<Ended, ApplyError>, context: &Context) -> Result<(), 
             ));
             Ok(())
         }
+        Ok(Ended::HandedOver) => {
+            handed_over(context);
+            Ok(())
+        }
         Err(error) => Err(stopped(&error)),
     }
+}
+
+/// Says that another clone goes on with the run of this one.
+pub fn handed_over(context: &Context) {
+    context.ui.note(
+        "another clone has taken this run over; it is no longer at work here. Bring this clone up to date: git pull",
+    );
 }
 
 /// A stop part-way.
@@ -76,6 +87,27 @@ fn hints(error: &ApplyError) -> Vec<String> {
         ApplyError::NotPushed { .. } | ApplyError::PushRefused { .. } => {
             then("push the commit (git pull --rebase if the remote moved on)")
         }
+        ApplyError::Remote { remote, .. } => {
+            vec![format!(
+                "see that this works: git ls-remote {remote}, then: cofferdam resume"
+            )]
+        }
+        ApplyError::LeaseHeld { .. } => vec![
+            "wait until that run has ended, then: git pull, and run this again".to_owned(),
+            "or, if its machine is gone for good: cofferdam resume --take-over".to_owned(),
+        ],
+        ApplyError::LeaseLost { .. } => vec!["leave it to them: cofferdam resume".to_owned()],
+        ApplyError::LeaseUnreadable { remote, name, .. } => vec![format!(
+            "if no other version of cofferdam is at work: git push {remote} :{name}"
+        )],
+        ApplyError::LeaseRefused { remote, name, .. } => vec![format!(
+            "allow {name} to be pushed to {remote}, or take `remote` out of [publish], then run this again"
+        )],
+        ApplyError::TakeOver { hint, .. } => vec![hint.clone()],
+        ApplyError::Behind { is_over: true, .. } => {
+            vec!["git pull, then run this again".to_owned()]
+        }
+        ApplyError::Behind { .. } => then("bring this clone up to date (git pull --rebase)"),
         ApplyError::Command { .. } => then("mend what the command ran into"),
         ApplyError::NotTaken { .. } => then("let these readers pull the new revision"),
         ApplyError::Grace { until, .. } => vec![format!("after {until}: cofferdam resume")],

@@ -58,6 +58,10 @@ pub(super) fn finish(run: Run<'_>, context: &Context) -> Result<(), CliError> {
                 .note("undone by a further commit; git history keeps both");
             Ok(())
         }
+        Ok(Undone::HandedOver) => {
+            run_outcome::handed_over(context);
+            Ok(())
+        }
         Err(error @ ApplyError::NoWayBack { .. }) => {
             Err(CliError::from_error(&error).hint("cofferdam resume"))
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::inventory::{Before, Digest};
 use crate::keys::Recipient;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedDocument};
 use crate::repo_path::RepoPath;
 
 /// The name of a run: its start in UTC and four random hex digits, `20261123T201530Z-9f3c`.
@@ -68,6 +68,18 @@ pub enum Step {
         /// Its id.
         id: String,
     },
+    /// Hold the ref that lets one run at a time work, with the run's state behind it; again whenever that is renewed.
+    Lease {
+        /// The commit that the ref is moved to.
+        commit: String,
+    },
+    /// Take over, from another clone, the run behind the ref.
+    TakeOver {
+        /// The commit that the ref stood at.
+        commit: String,
+    },
+    /// Let the ref go.
+    Release,
     /// Deliver an identity to a reader.
     Ship {
         /// Its id.
@@ -126,6 +138,9 @@ pub enum Outcome {
     Completed,
     /// Everything was put back.
     Undone,
+    /// Another clone took it over.
+    #[serde(rename = "handed-over")]
+    HandedOver,
 }
 
 /// One line of the journal.
@@ -177,6 +192,11 @@ pub enum Entry {
     Indexed {
         /// As git tells them; none: the index did not know the file.
         entries: Vec<(RepoPath, Option<(String, String)>)>,
+    },
+    /// Documents that came to the repository since, and are to be rewritten as well; each replaces the plan's of its path.
+    Amended {
+        /// They, as in a plan.
+        documents: Vec<PlannedDocument>,
     },
     /// The run's commit.
     Committed {

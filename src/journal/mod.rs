@@ -6,7 +6,9 @@
 
 pub mod entry;
 pub mod guards;
+pub mod lease;
 pub mod progress;
 
 pub use entry::{Entry, Options, Outcome, RunId, Step};
+pub use lease::Lease;
 pub use progress::{Progress, ProgressError, Staged};

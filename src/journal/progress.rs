@@ -148,11 +148,40 @@ impl Progress {
             Entry::Indexed { entries } => {
                 self.index.get_or_insert(entries);
             }
+            Entry::Amended { documents } => {
+                let planned = &mut self.plan.documents;
+                for document in documents {
+                    match planned.iter_mut().find(|d| d.path == document.path) {
+                        Some(before) => *before = document,
+                        None => planned.push(document),
+                    }
+                }
+            }
             Entry::Committed { commit } => self.commits.push(commit),
             Entry::UndoBegun { published } => self.undo = Some(published),
             Entry::Finished { outcome } => self.outcome = Some(outcome),
         }
         Ok(())
+    }
+
+    /// Whether the run's ref is ours if it stands at `commit`: we moved it there, or meant to take it from there.
+    pub fn holds_lease(&self, commit: &str) -> bool {
+        self.started.iter().any(|step| match step {
+            Step::Lease { commit: own } | Step::TakeOver { commit: own } => own == commit,
+            _ => false,
+        })
+    }
+
+    /// Whether the ref was ours at some time.
+    pub fn held_lease(&self) -> bool {
+        let is_lease = |step: &Step| matches!(step, Step::Lease { .. });
+        self.done.iter().any(is_lease)
+    }
+
+    /// Whether an identity may have been delivered to a reader.
+    pub fn shipping_begun(&self) -> bool {
+        let is_ship = |step: &Step| matches!(step, Step::Ship { .. });
+        self.started.iter().any(is_ship)
     }
 
     /// Whether an identity may have been removed from a reader: from then on there is no way back.

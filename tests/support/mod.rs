@@ -15,6 +15,7 @@ pub mod replay;
 pub mod side_by_side;
 pub mod snapshot;
 pub mod sshd;
+pub mod two_clones;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@
 
 mod call;
 mod read;
+mod remote;
 mod write;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use crate::repo::lock::RunLock;
 
 pub use read::{IndexEntry, StatusEntry, TreeEntry};
+pub use remote::Swap;
 
 /// A work tree and its repository.
 #[derive(Debug, Clone)]

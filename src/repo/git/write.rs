@@ -170,7 +170,7 @@ impl Git {
     }
 
     /// Makes durable what `git` wrote.
-    fn settle(&self, command: &'static str) -> Result<(), GitError> {
+    pub(super) fn settle(&self, command: &'static str) -> Result<(), GitError> {
         durable::sync_after_git(command, self.common_dir())
             .map_err(|source| GitError::Io { command, source })
     }
