@@ -7,6 +7,7 @@ pub mod apply;
 pub mod cli;
 pub mod command_words;
 pub mod evidence;
+pub mod exposure;
 pub mod fleet;
 pub mod inventory;
 pub mod journal;

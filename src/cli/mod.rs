@@ -10,6 +10,7 @@ pub mod document_flags;
 pub mod documents;
 pub mod encrypt;
 pub mod error;
+pub mod exposure;
 pub mod init;
 mod narrator;
 pub mod plan;
@@ -74,6 +75,7 @@ enum Command {
     Resume(resume::Args),
     Undo(undo::Args),
     Recovery(recovery::RecoveryArgs),
+    Exposure(exposure::ExposureArgs),
     Demo(demo::Args),
     Encrypt(encrypt::EncryptArgs),
     Decrypt(decrypt::DecryptArgs),
@@ -120,6 +122,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Undo(args) => undo::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
         Command::Recovery(args) => recovery::run(&args, context),
+        Command::Exposure(args) => exposure::run(&args, context),
         Command::Encrypt(args) => encrypt::run(&args, context),
         Command::Decrypt(args) => decrypt::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),

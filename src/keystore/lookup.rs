@@ -12,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::keys::key_file::is_encrypted;
 use crate::keys::late_source::LateSource;
 use crate::keys::{IdentitySet, PluginHost};
 use crate::keystore::key_source::{self, KeyCommand};
@@ -76,6 +77,29 @@ pub fn look_up(surroundings: &Surroundings) -> Lookup {
     lookup.key_file_of(surroundings);
     lookup.key_command_of(surroundings);
     lookup.default_key_file(surroundings);
+    lookup
+}
+
+/// Reads one key file or SSH key that the user names, and nothing else.
+pub fn look_up_file(path: &Path, surroundings: &Surroundings) -> Lookup {
+    let variables = surroundings.variable("PATH").unwrap_or_default().to_owned();
+    let host = Arc::new(PluginHost::new(Some(variables), surroundings.prompt()));
+    let mut lookup = Lookup {
+        identities: IdentitySet::default().with_host(host),
+        sources: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let name = path.display().to_string();
+    match key_source::read(path) {
+        Ok(bytes)
+            if bytes.expose().starts_with(b"-----BEGIN ") && !is_encrypted(bytes.expose()) =>
+        {
+            let found = key_source::of_ssh_key(&name, &bytes, &surroundings.prompt());
+            lookup.found(&name, found);
+        }
+        Ok(bytes) => lookup.key_file(&name, path, bytes, surroundings),
+        Err(error) => lookup.add(&name, failed(&error)),
+    }
     lookup
 }
 

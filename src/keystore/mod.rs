@@ -10,7 +10,7 @@ pub mod sealed;
 pub mod surroundings;
 mod terminal;
 
-pub use lookup::{Lookup, Outcome, Source, look_up};
+pub use lookup::{Lookup, Outcome, Source, look_up, look_up_file};
 pub use sealed::{seal, sealed_file_name, unseal, unseal_many};
 pub use surroundings::Surroundings;
 pub use terminal::TerminalPrompt;

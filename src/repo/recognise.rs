@@ -37,8 +37,10 @@ pub fn recognise(path: &str, source: &[u8]) -> Option<Store> {
     }
 }
 
+/// The store that a file's name stands for.
+///
 /// Source: sops 3.11, `cmd/sops/formats/formats.go`, `FormatForPath`.
-fn by_name(path: &str) -> Store {
+pub fn by_name(path: &str) -> Store {
     if path.ends_with(".yaml") || path.ends_with(".yml") {
         Store::Yaml
     } else if path.ends_with(".json") {

@@ -10,6 +10,7 @@ pub mod extract;
 pub mod flatten;
 pub mod key_group;
 pub mod leaf;
+pub mod leaves;
 pub mod mac;
 pub mod metadata;
 pub mod open;

@@ -4,6 +4,7 @@
 //! Nothing secret is passed to `git`.
 
 mod call;
+mod history;
 mod read;
 mod remote;
 mod write;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use crate::repo::lock::RunLock;
 
+pub use history::FileVersion;
 pub use read::{IndexEntry, StatusEntry, TreeEntry};
 pub use remote::Swap;
 
