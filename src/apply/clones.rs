@@ -56,7 +56,7 @@ fn missing_on(work: &Workspace<'_>, host: &Host, wanted: &Wanted) -> Vec<String>
     let found = match work.targets[name].deployed(&host.clones, &documents) {
         Ok(found) => found,
         Err(error) => {
-            return vec![format!("{name}: {}", super::receipts::chain(&error))];
+            return vec![format!("{name}: {}", super::errands::one_line(&error))];
         }
     };
     let mut missing = Vec::new();

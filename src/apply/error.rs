@@ -241,6 +241,14 @@ pub enum ApplyError {
         /// One entry a reader.
         copies: Vec<String>,
     },
+    /// Readers where it failed, after the others were served.
+    #[error("{doing} failed at some readers: {}", .failures.join("; "))]
+    Readers {
+        /// What.
+        doing: &'static str,
+        /// One entry a reader.
+        failures: Vec<String>,
+    },
     /// The way back is closed.
     #[error("there is no way back: {reason}")]
     NoWayBack {

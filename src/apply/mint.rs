@@ -183,8 +183,11 @@ impl Run<'_> {
     }
 
     fn held_by_a_reader(&self, recipient: &Recipient) -> Result<Option<Identity>, ApplyError> {
-        for (name, target) in self.work.targets {
-            let held = target.read().map_err(ApplyError::target(name))?;
+        for target in self.work.targets.values() {
+            // One that cannot be read is no source; that it cannot be is told at the gate.
+            let Ok(held) = target.read() else {
+                continue;
+            };
             if let Some(identity) = held.identities.get(recipient) {
                 return Ok(Some(identity));
             }
@@ -204,7 +207,7 @@ impl Run<'_> {
         self.work.observer.note(&format!(
             "{id} cannot be unsealed by anybody here and nothing uses it yet: minting it anew"
         ));
-        self.withdraw_everywhere(id)?;
+        self.withdraw_everywhere(&[id.to_owned()])?;
         self.unseal_for_good(id)?;
         self.ledger.forget(id)?;
         self.step(Step::Mint { id: id.to_owned() }, |run| run.mint_one(id))

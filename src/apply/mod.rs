@@ -6,6 +6,7 @@
 //! has been shown to.
 
 mod clones;
+mod errands;
 pub mod error;
 pub mod journal_file;
 pub mod lease;
@@ -35,7 +36,8 @@ pub use tip::is_behind;
 pub use undo::Undone;
 
 use crate::apply::look_again::Again;
-use crate::fleet::Target;
+use crate::fleet::{Target, abreast};
+use crate::inventory::ReaderOutcome;
 use crate::journal::{Entry, Outcome, Progress, Step};
 use crate::keys::{Identity, IdentitySet, Recipient};
 use crate::ledger::{LEDGER_PATH, Ledger, State};
@@ -78,6 +80,12 @@ pub trait Observer: Sync {
     fn note(&self, text: &str);
     /// A number of like things begins; the returned function is called once for each that is done, by any thread.
     fn counter<'a>(&'a self, what: &str, total: usize) -> Box<dyn Fn() + Sync + 'a>;
+    /// Work at these readers begins, side by side; the returned function is given each outcome as it comes.
+    fn readers<'a>(&'a self, _doing: &str, _names: &[String]) -> Box<dyn Fn(&ReaderOutcome) + 'a> {
+        Box::new(|_| {})
+    }
+    /// What came of readers, all in.
+    fn outcomes(&self, _outcomes: &[ReaderOutcome]) {}
     /// Asks whether these readers have taken the new revision; nobody to ask means no.
     fn confirm_taken(&self, readers: &[String]) -> bool;
 }
@@ -131,6 +139,8 @@ pub struct Run<'a> {
     minted: BTreeMap<String, Identity>,
     hold_at: Option<Phase>,
     waived: Vec<String>,
+    /// Readers that failed in this call of the program, and why: they are not asked again.
+    failed: BTreeMap<String, String>,
 }
 
 impl<'a> Run<'a> {
@@ -148,6 +158,7 @@ impl<'a> Run<'a> {
             minted: BTreeMap::new(),
             hold_at,
             waived: Vec::new(),
+            failed: BTreeMap::new(),
         }
     }
 
@@ -244,10 +255,15 @@ impl<'a> Run<'a> {
     }
 
     /// Removes temporary files that a kill left beside files that this run writes.
-    fn sweep(&self) -> Result<(), ApplyError> {
+    fn sweep(&mut self) -> Result<(), ApplyError> {
         self.sweep_clone()?;
-        for target in self.work.targets.values() {
-            target.sweep().map_err(ApplyError::target(target.name()))?;
+        let targets: Vec<_> = self.work.targets.values().collect();
+        let swept = abreast(&targets, |target| target.sweep());
+        for (target, swept) in targets.into_iter().zip(swept) {
+            if let Err(error) = swept {
+                let why = errands::one_line(&error);
+                self.failed.insert(target.name().to_owned(), why);
+            }
         }
         Ok(())
     }

@@ -24,12 +24,10 @@ impl Run<'_> {
     /// Puts everything back to the first state.
     pub(super) fn put_back(&mut self) -> Result<(), ApplyError> {
         self.put_back_documents()?;
-        for id in self.minted_by_plan() {
-            // The ledger goes last: without a record the identity has left already.
-            if self.ledger.record(&id).is_some() {
-                self.withdraw_everywhere(&id)?;
-            }
-        }
+        // The ledger goes last: without a record an identity has left already.
+        let recorded = |id: &String| self.ledger.record(id).is_some();
+        let ids: Vec<String> = self.minted_by_plan().into_iter().filter(recorded).collect();
+        self.withdraw_everywhere(&ids)?;
         self.put_back_own_files()
     }
 

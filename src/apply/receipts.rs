@@ -1,9 +1,14 @@
 //! Proof: each reader unwraps what it must and nothing else, asked anew in every run (protocol rule 19).
 
-use std::collections::BTreeMap;
+#![expect(clippy::disallowed_methods, reason = "edge: carries out a plan")]
 
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::apply::errands::one_line;
 use crate::apply::{ApplyError, Run, now};
-use crate::fleet::{Challenge, abreast};
+use crate::fleet::{Challenge, abreast_telling};
+use crate::inventory::ReaderOutcome;
 use crate::journal::{Step, guards};
 use crate::keys::Recipient;
 use crate::ledger::{Receipt, ReceiptKind, State};
@@ -65,25 +70,50 @@ impl Run<'_> {
         Ok(self.ask_all(gone)?.failures)
     }
 
-    /// Asks all readers, several at a time.
+    /// Asks all readers, side by side, but those that failed already: they show nothing.
     fn ask_all(&self, gone: &[Recipient]) -> Result<Shown, ApplyError> {
         let roster = self.roster()?;
-        let answers = abreast(&self.plan().readers, |reader| {
-            self.failing(reader, &roster, gone)
-        });
         let mut shown = Shown::default();
-        for answer in answers {
-            match answer {
-                Ok((failure, kinds)) => {
-                    shown.failures.extend(failure);
-                    shown.kinds.extend(kinds);
-                }
-                Err(ApplyError::Target { reader, source }) => {
-                    shown.failures.push(format!("{reader}: {}", chain(&source)));
-                }
-                Err(error) => return Err(error),
-            }
+        let (failed, asked): (Vec<_>, Vec<_>) = self
+            .plan()
+            .readers
+            .iter()
+            .partition(|reader| self.failed.contains_key(&reader.name));
+        for reader in failed {
+            let why = &self.failed[&reader.name];
+            shown.failures.push(format!("{}: {why}", reader.name));
         }
+        let names: Vec<String> = asked.iter().map(|r| r.name.clone()).collect();
+        let tell = self.work.observer.readers("asking", &names);
+        abreast_telling(
+            &asked,
+            |reader| {
+                let begun = Instant::now();
+                (self.failing(reader, &roster, gone), begun.elapsed())
+            },
+            |at, (answer, took)| {
+                let failure = match answer {
+                    Ok((failure, kinds)) => {
+                        shown.kinds.extend(kinds);
+                        failure
+                    }
+                    Err(ApplyError::Target { reader, source }) => {
+                        Some(format!("{reader}: {}", one_line(&source)))
+                    }
+                    Err(error) => return Err(error),
+                };
+                tell(&ReaderOutcome {
+                    reader: asked[at].name.clone(),
+                    done: "asked".to_owned(),
+                    took,
+                    error: failure.clone(),
+                });
+                shown.failures.extend(failure);
+                Ok(())
+            },
+        )?;
+        drop(tell);
+        shown.failures.sort();
         Ok(shown)
     }
 
@@ -158,16 +188,4 @@ enum Asked<'a> {
     Identity(&'a String),
     Party(&'a Party),
     Gone,
-}
-
-/// An error and its causes on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

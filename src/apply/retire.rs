@@ -3,7 +3,9 @@
 
 use rayon::prelude::*;
 
+use crate::apply::errands::{Act, Errand};
 use crate::apply::rewrite::store_of;
+use crate::apply::ship::failures_of;
 use crate::apply::{ApplyError, Run, read_optional};
 use crate::journal::{Step, guards};
 use crate::keys::{IdentitySet, Recipient};
@@ -25,9 +27,7 @@ impl Run<'_> {
         if !gone.is_empty() {
             self.check_possession()?;
             self.check_proofs_again()?;
-            for recipient in &gone {
-                self.withdraw_from_all(recipient)?;
-            }
+            self.withdraw_from_all(&gone)?;
             let copies = self.failing_readers(&gone)?;
             if !copies.is_empty() {
                 return Err(ApplyError::Copies { copies });
@@ -47,57 +47,70 @@ impl Run<'_> {
         }
     }
 
-    fn withdraw_from_all(&mut self, recipient: &Recipient) -> Result<(), ApplyError> {
-        let mut announced = false;
-        for name in self
-            .plan()
-            .readers
-            .iter()
-            .map(|r| r.name.clone())
-            .collect::<Vec<_>>()
-        {
-            let held = self.work.targets[&name]
-                .read()
-                .map_err(ApplyError::target(&name))?;
-            if !held.identities.holds(recipient) {
-                continue;
-            }
-            self.check_what_stays(&name, &held.identities)?;
-            if !announced {
-                self.work.observer.phase("retire", &recipient.short());
-                announced = true;
-            }
-            let step = Step::Retire {
-                recipient: recipient.clone(),
-                reader: name.clone(),
+    /// Takes what leaves from every reader that holds it, side by side; all are tried before a failure is told.
+    fn withdraw_from_all(&mut self, gone: &[Recipient]) -> Result<(), ApplyError> {
+        let names: Vec<String> = self.plan().readers.iter().map(|r| r.name.clone()).collect();
+        let (mut errands, mut failures, mut reverted) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, held) in self.read_all(names) {
+            let held = match held {
+                Ok(held) => held,
+                Err(why) => {
+                    failures.push(format!("{name}: {why}"));
+                    continue;
+                }
             };
-            self.step(step, |run| {
-                run.work.targets[&name]
-                    .withdraw(recipient, None)
-                    .map_err(ApplyError::target(&name))?;
-                Ok(())
-            })?;
+            let mut acts: Vec<(Step, Act)> = Vec::new();
+            for recipient in gone.iter().filter(|r| held.identities.holds(r)) {
+                let step = Step::Retire {
+                    recipient: recipient.clone(),
+                    reader: name.clone(),
+                };
+                let recipient = recipient.clone();
+                acts.push((
+                    step,
+                    Box::new(move |target| {
+                        target.withdraw(&recipient, None)?;
+                        Ok(format!("{} retired", recipient.short()))
+                    }),
+                ));
+            }
+            if !acts.is_empty() {
+                reverted.extend(self.check_what_stays(&name, &held.identities));
+                errands.push(Errand { reader: name, acts });
+            }
         }
-        Ok(())
+        // One that no longer holds what it proved loses nothing, and neither does anybody else.
+        if !reverted.is_empty() {
+            return Err(ApplyError::Gate { failures: reverted });
+        }
+        if !errands.is_empty() {
+            let leaving: Vec<String> = gone.iter().map(Recipient::short).collect();
+            self.work.observer.phase("retire", &leaving.join(", "));
+        }
+        let outcomes = self.run_errands("retiring", &errands)?;
+        self.show(&outcomes);
+        failures.extend(failures_of(&outcomes));
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(ApplyError::Readers {
+                doing: "taking old identities away",
+                failures,
+            })
+        }
     }
 
     /// Looks once more at the moment of taking: a reader restored from a snapshot since its proof holds the old identity
     /// alone, and would hold nothing.
-    fn check_what_stays(&self, name: &str, held: &IdentitySet) -> Result<(), ApplyError> {
+    fn check_what_stays(&self, name: &str, held: &IdentitySet) -> Option<String> {
         let reader = self.plan().readers.iter().find(|r| r.name == name);
         let needs: Vec<Recipient> = reader
             .into_iter()
             .flat_map(|r| &r.needs)
             .filter_map(|id| self.recipient_of(id))
             .collect();
-        if guards::may_take(&needs, |recipient| held.holds(recipient)) {
-            return Ok(());
-        }
-        Err(ApplyError::Gate {
-            failures: vec![format!(
-                "{name} no longer holds the identity that it proved"
-            )],
-        })
+        let is_safe = guards::may_take(&needs, |recipient| held.holds(recipient));
+        (!is_safe).then(|| format!("{name} no longer holds the identity that it proved"))
     }
 
     /// Protocol rule 3: an operator's identity at hand opens every rewritten document, and each recovery identity was read

@@ -1,111 +1,213 @@
-//! Ship: deliver each identity to its readers, beside the ones they hold.
+//! Ship: deliver each identity to its readers, beside the ones they hold; and take it back.
 
+use std::collections::BTreeMap;
+
+use crate::apply::errands::{Act, Errand};
 use crate::apply::{ApplyError, Run};
-use crate::fleet::abreast;
+use crate::fleet::{Delivered, Withdrawn};
+use crate::inventory::{Before, ReaderOutcome};
 use crate::journal::{Entry, Step};
 use crate::ledger::State;
 
 impl Run<'_> {
-    /// Delivers what is missing; a reader that holds an identity already is left alone.
+    /// Delivers what is missing, to many readers side by side; a reader that holds an identity already is left alone.
+    /// Those that fail are shown, and stop the run at the gate: until then the others are served.
     pub(super) fn ship(&mut self) -> Result<(), ApplyError> {
-        // An identity that had to be minted anew is missing at readers that were served before it.
         let mut announced = false;
-        loop {
+        // An identity that had to be minted anew is missing at readers that were served before it.
+        let missing = loop {
             let missing = self.missing()?;
-            if missing.is_empty() {
-                break;
-            }
-            if !announced {
-                let mut readers: Vec<&str> = missing.iter().map(|(r, _)| r.as_str()).collect();
-                readers.dedup();
+            if !missing.is_empty() && !announced {
+                let readers: Vec<&str> = missing.iter().map(|m| m.reader.as_str()).collect();
                 self.work.observer.phase("ship", &readers.join(", "));
                 announced = true;
             }
-            for (reader, id) in missing {
-                let identity = match self.identity(&id) {
-                    Ok(identity) => identity,
-                    Err(ApplyError::CannotUnseal { .. }) => {
-                        self.mint_anew(&id)?;
-                        break;
-                    }
-                    Err(error) => return Err(error),
-                };
-                self.find(&reader)?;
-                let step = Step::Ship {
-                    id: id.clone(),
-                    reader: reader.clone(),
-                };
-                self.step(step, |run| {
-                    run.work.targets[&reader]
-                        .deliver(&id, &identity)
-                        .map_err(ApplyError::target(&reader))?;
-                    Ok(())
-                })?;
+            if !self.mint_anew_what_is_lost(&missing)? {
+                break missing;
             }
+        };
+        let unseen: Vec<ReaderOutcome> = self.failures();
+        let found: Vec<Entry> = missing
+            .iter()
+            .filter(|m| !self.progress().found.contains_key(&m.reader))
+            .map(|m| Entry::Found {
+                reader: m.reader.clone(),
+                before: m.before.clone(),
+            })
+            .collect();
+        if !found.is_empty() {
+            // What readers' files are like before the first delivery.
+            self.journal.record_all(found)?;
         }
-        let ids = self.minted_by_plan();
+        let mut errands = Vec::new();
+        for one in missing {
+            errands.push(self.delivery(one)?);
+        }
+        let mut outcomes = self.run_errands("shipping", &errands)?;
+        outcomes.extend(unseen);
+        self.show(&outcomes);
+        // What a reader still lacks is not shipped yet.
+        let ids: Vec<String> = self
+            .minted_by_plan()
+            .into_iter()
+            .filter(|id| {
+                let readers = &self.plan().readers;
+                let mut in_need = readers.iter().filter(|r| r.needs.contains(id));
+                in_need.all(|r| !self.failed.contains_key(&r.name))
+            })
+            .collect();
         self.advance(&ids, State::Shipped)
     }
 
-    /// Remembers what a reader's files are like before the first delivery.
-    fn find(&mut self, reader: &str) -> Result<(), ApplyError> {
-        if self.progress().found.contains_key(reader) {
-            return Ok(());
+    fn delivery(&mut self, missing: Missing) -> Result<Errand, ApplyError> {
+        let reader = missing.reader;
+        let mut acts: Vec<(Step, Act)> = Vec::new();
+        for id in missing.ids {
+            let identity = self.identity(&id)?;
+            let step = Step::Ship {
+                id: id.clone(),
+                reader: reader.clone(),
+            };
+            acts.push((
+                step,
+                Box::new(move |target| {
+                    Ok(match target.deliver(&id, &identity)? {
+                        Delivered::Placed => format!("{id} delivered"),
+                        Delivered::AlreadyThere => format!("{id} was there"),
+                    })
+                }),
+            ));
         }
-        let held = self.work.targets[reader]
-            .read()
-            .map_err(ApplyError::target(reader))?;
-        self.journal.record(Entry::Found {
-            reader: reader.to_owned(),
-            before: held.before,
-        })?;
-        Ok(())
+        Ok(Errand { reader, acts })
     }
 
-    /// The pairs of reader and id where the reader does not hold what it needs.
-    fn missing(&self) -> Result<Vec<(String, String)>, ApplyError> {
-        let roster = self.roster()?;
-        let mut missing = Vec::new();
-        let readers = &self.plan().readers;
-        let read = abreast(readers, |reader| self.work.targets[&reader.name].read());
-        for (reader, held) in readers.iter().zip(read) {
-            let held = held.map_err(ApplyError::target(&reader.name))?;
-            for id in &reader.needs {
-                if roster.get(id).is_some_and(|r| !held.identities.holds(r)) {
-                    missing.push((reader.name.clone(), id.clone()));
+    /// Mints anew what is to be shipped and cannot be unsealed by anybody; whether there was any.
+    fn mint_anew_what_is_lost(&mut self, missing: &[Missing]) -> Result<bool, ApplyError> {
+        for id in missing.iter().flat_map(|m| &m.ids) {
+            match self.identity(id) {
+                Ok(_) => {}
+                Err(ApplyError::CannotUnseal { .. }) => {
+                    self.mint_anew(id)?;
+                    return Ok(true);
                 }
+                Err(error) => return Err(error),
             }
         }
+        Ok(false)
+    }
+
+    /// The readers that do not hold what they need. One that cannot be read is remembered as failed.
+    fn missing(&mut self) -> Result<Vec<Missing>, ApplyError> {
+        let roster = self.roster()?;
+        let mut missing = Vec::new();
+        let mut failures = BTreeMap::new();
+        let names = self.plan().readers.iter().map(|r| r.name.clone());
+        let read = self.read_all(names.collect());
+        for (reader, (_, held)) in self.plan().readers.iter().zip(read) {
+            let held = match held {
+                Ok(held) => held,
+                Err(why) => {
+                    failures.insert(reader.name.clone(), why);
+                    continue;
+                }
+            };
+            let lacks = |id: &&String| roster.get(*id).is_some_and(|r| !held.identities.holds(r));
+            let ids: Vec<String> = reader.needs.iter().filter(lacks).cloned().collect();
+            if !ids.is_empty() {
+                missing.push(Missing {
+                    reader: reader.name.clone(),
+                    ids,
+                    before: held.before,
+                });
+            }
+        }
+        self.failed.extend(failures);
         Ok(missing)
     }
 
-    /// Takes an identity of the plan back from every reader.
-    pub(super) fn withdraw_everywhere(&mut self, id: &str) -> Result<(), ApplyError> {
-        let Some(recipient) = self.recipient_of(id) else {
+    /// The readers that failed so far.
+    fn failures(&self) -> Vec<ReaderOutcome> {
+        self.failed
+            .iter()
+            .map(|(reader, error)| ReaderOutcome {
+                reader: reader.clone(),
+                done: String::new(),
+                took: std::time::Duration::ZERO,
+                error: Some(error.clone()),
+            })
+            .collect()
+    }
+
+    /// Takes identities of the plan back from every reader, side by side. All are tried before a failure is told; a reader
+    /// that cannot be asked counts only where one of them was shipped.
+    pub(super) fn withdraw_everywhere(&mut self, ids: &[String]) -> Result<(), ApplyError> {
+        let known: Vec<_> = ids
+            .iter()
+            .filter_map(|id| Some((id.clone(), self.recipient_of(id)?)))
+            .collect();
+        if known.is_empty() {
             return Ok(());
-        };
-        let names: Vec<String> = self.work.targets.keys().cloned().collect();
-        for name in names {
-            let target = &self.work.targets[&name];
-            let held = target.read().map_err(ApplyError::target(&name))?;
-            let step = Step::Withdraw {
-                id: id.to_owned(),
-                reader: name.clone(),
-            };
-            // A kill may have come between the identity's removal and what else undoing a delivery takes.
-            let half_way = self.progress().found.contains_key(&name) && !self.is_done(&step);
-            if !held.identities.holds(&recipient) && !half_way {
-                continue;
-            }
-            self.step(step, |run| {
-                let before = run.progress().found.get(&name).cloned();
-                run.work.targets[&name]
-                    .withdraw(&recipient, before.as_ref())
-                    .map_err(ApplyError::target(&name))?;
-                Ok(())
-            })?;
         }
-        Ok(())
+        let names: Vec<String> = self.work.targets.keys().cloned().collect();
+        let (mut errands, mut failures) = (Vec::new(), Vec::new());
+        for (name, held) in self.read_all(names) {
+            let held = match held {
+                Ok(held) => held,
+                Err(text) => {
+                    let shipped = known.iter().any(|(id, _)| {
+                        self.progress().started.contains(&Step::Ship {
+                            id: id.clone(),
+                            reader: name.clone(),
+                        })
+                    });
+                    if shipped {
+                        failures.push(format!("{name}: {text}"));
+                    } else {
+                        let note =
+                            format!("{name} was never shipped to, and is left alone: {text}");
+                        self.work.observer.note(&note);
+                    }
+                    continue;
+                }
+            };
+            let before = self.progress().found.get(&name).cloned();
+            let mut acts: Vec<(Step, Act)> = Vec::new();
+            for (id, recipient) in &known {
+                let step = Step::Withdraw {
+                    id: id.clone(),
+                    reader: name.clone(),
+                };
+                // A kill may have come between the identity's removal and what else undoing a delivery takes.
+                let half_way = before.is_some() && !self.is_done(&step);
+                if !held.identities.holds(recipient) && !half_way {
+                    continue;
+                }
+                let (id, recipient, before) = (id.clone(), recipient.clone(), before.clone());
+                acts.push((
+                    step,
+                    Box::new(move |target| {
+                        Ok(match target.withdraw(&recipient, before.as_ref())? {
+                            Withdrawn::Removed => format!("{id} taken back"),
+                            Withdrawn::WasAbsent => String::new(),
+                        })
+                    }),
+                ));
+            }
+            if !acts.is_empty() {
+                errands.push(Errand { reader: name, acts });
+            }
+        }
+        let outcomes = self.run_errands("taking back", &errands)?;
+        self.show(&outcomes);
+        failures.extend(failures_of(&outcomes));
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(ApplyError::Readers {
+                doing: "taking new identities back",
+                failures,
+            })
+        }
     }
 
     /// The ids that this run minted.
@@ -117,4 +219,20 @@ impl Run<'_> {
             .map(|i| i.id.clone())
             .collect()
     }
+}
+
+/// A reader that does not hold all it needs.
+struct Missing {
+    reader: String,
+    ids: Vec<String>,
+    /// What its files are like now.
+    before: Before,
+}
+
+/// One text a reader that failed.
+pub(super) fn failures_of(outcomes: &[ReaderOutcome]) -> Vec<String> {
+    outcomes
+        .iter()
+        .filter_map(|o| Some(format!("{}: {}", o.reader, o.error.as_ref()?)))
+        .collect()
 }

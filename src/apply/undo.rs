@@ -78,10 +78,8 @@ impl Run<'_> {
             self.commit_back()?;
             self.await_readers()?;
         }
-        for id in self.minted_by_plan() {
-            self.withdraw_everywhere(&id)?;
-        }
         let ids = self.minted_by_plan();
+        self.withdraw_everywhere(&ids)?;
         self.advance(&ids, State::Retired)?;
         self.record_withdrawal()
     }

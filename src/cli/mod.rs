@@ -16,6 +16,7 @@ mod narrator;
 pub mod plan;
 mod planning;
 mod project;
+mod reader_bars;
 pub mod recovery;
 mod remote;
 pub mod renew;

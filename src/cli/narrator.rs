@@ -2,6 +2,8 @@
 
 use crate::apply::Observer;
 use crate::cli::ui::{Tone, Ui};
+use crate::inventory::ReaderOutcome;
+use crate::report::outcome_text::outcome_text;
 
 /// An observer that prints a line per phase and draws bars.
 #[derive(Debug)]
@@ -32,6 +34,15 @@ impl Observer for Narrator<'_> {
     fn counter<'a>(&'a self, what: &str, total: usize) -> Box<dyn Fn() + Sync + 'a> {
         let bar = self.ui.progress(what, total as u64);
         Box::new(move || bar.step())
+    }
+
+    fn readers<'b>(&'b self, doing: &str, names: &[String]) -> Box<dyn Fn(&ReaderOutcome) + 'b> {
+        let bars = self.ui.reader_bars(doing, names);
+        Box::new(move |outcome| bars.finish(&outcome.reader, outcome.error.is_none()))
+    }
+
+    fn outcomes(&self, outcomes: &[ReaderOutcome]) {
+        self.ui.note(outcome_text(outcomes).trim_end());
     }
 
     fn confirm_taken(&self, readers: &[String]) -> bool {

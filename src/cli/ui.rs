@@ -12,6 +12,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::error::CliError;
+use crate::cli::reader_bars::ReaderBars;
 
 /// Where a command prints and asks.
 #[derive(Debug, Clone)]
@@ -138,6 +139,11 @@ impl Ui {
         let mut line = String::new();
         io::stdin().lock().read_line(&mut line)?;
         Ok(line.trim().to_owned())
+    }
+
+    /// A bar a reader; hidden as other bars are.
+    pub fn reader_bars(&self, doing: &str, names: &[String]) -> ReaderBars {
+        ReaderBars::new(doing, names, self.quiet)
     }
 
     /// A bar over `length` items; hidden unless standard error is a terminal and half a second has passed.

@@ -93,6 +93,10 @@ impl Target for DirectoryCluster {
         TargetKind::Cluster
     }
 
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     fn place(&self) -> String {
         let folders: Vec<String> = self.folders().into_iter().collect();
         folders.join(", ")

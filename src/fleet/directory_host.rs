@@ -122,6 +122,10 @@ impl Target for DirectoryHost {
         TargetKind::Host
     }
 
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     fn place(&self) -> String {
         let path = self.identity_file.trim_start_matches('/');
         self.root.folder.join(path).display().to_string()

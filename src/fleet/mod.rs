@@ -14,7 +14,7 @@ pub mod ssh;
 mod target;
 
 pub use crate::inventory::{Before, FileBefore};
-pub use abreast::abreast;
+pub use abreast::{abreast, abreast_telling};
 pub use challenge::{Answer, Challenge, Question};
 pub use deployed::{Deployed, DeployedClone};
 pub use directory::local_target;

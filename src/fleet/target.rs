@@ -25,6 +25,11 @@ pub trait Target: Send + Sync {
     /// Where its identities stand, for people: a path, or namespace and Secret.
     fn place(&self) -> String;
 
+    /// Whether it is another machine, and not a folder of this one.
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     /// Reads which identities the target holds; changes nothing.
     ///
     /// # Errors

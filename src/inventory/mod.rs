@@ -1,7 +1,9 @@
 //! Actual state, as plain data: what the repository holds and what readers hold. Collected by the edges.
 
+pub mod reader_outcome;
 pub mod repo_facts;
 pub mod target_facts;
 
+pub use reader_outcome::ReaderOutcome;
 pub use repo_facts::{Digest, DocumentFacts, RepoFacts};
 pub use target_facts::{Before, FileBefore, ReaderKind, TargetFacts};

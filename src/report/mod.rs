@@ -1,6 +1,7 @@
 //! Values → text for people. One rendering a file; nothing here reads or writes anything.
 
 pub mod exposure_text;
+pub mod outcome_text;
 pub mod plan_json;
 pub mod plan_text;
 pub mod status_text;
