@@ -12,6 +12,7 @@ use crate::apply::{JournalFile, Observer, TOPOLOGY_PATH, Workspace};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::unopened::{self, Unopened};
+use crate::fleet::ssh::HAS_LIBSSH2;
 use crate::fleet::{SshHost, SshProgram, Target, TargetKind, abreast, local_target};
 use crate::inventory::{Digest, DocumentFacts, ReaderKind, RepoFacts, TargetFacts};
 use crate::keys::IdentitySet;
@@ -21,7 +22,7 @@ use crate::repo::git::{Git, GitError};
 use crate::repo::lock::{LockError, RunLock};
 use crate::repo::scan::{Found, Scan, Skipped};
 use crate::sops::document::{Document, DocumentError};
-use crate::topology::{self, Reader, Topology, Transport};
+use crate::topology::{self, HostTarget, Reader, Topology, Transport};
 
 /// A repository with its topology, ledger, readers and the identities at hand.
 pub struct Project {
@@ -276,17 +277,34 @@ fn targets(
 ) -> Result<BTreeMap<String, Box<dyn Target>>, CliError> {
     let hosts = topology.hosts.iter().map(Reader::Host);
     let clusters = topology.clusters.iter().map(Reader::Cluster);
-    let program = SshProgram::of_process().map(Arc::new).ok_or_else(|| {
+    let program = SshProgram::of_process().ok_or_else(|| {
         CliError::usage("COFFERDAM_SSH cannot be split into words: a quote is left open")
     })?;
+    #[cfg(feature = "libssh2")]
+    let program = program.with_prompt(Surroundings::of_process().prompt());
+    let program = Arc::new(program);
+    let needs_libssh2: Vec<&str> = topology
+        .hosts
+        .iter()
+        .filter(|host| matches!(host.target, HostTarget::Ssh(_)))
+        .filter(|host| host.transport == Some(Transport::Libssh2) && !HAS_LIBSSH2)
+        .map(|host| host.name.as_str())
+        .collect();
+    if !needs_libssh2.is_empty() {
+        return Err(CliError::failed(format!(
+            "this build has no libssh2, which cofferdam.toml names as transport of: {}",
+            needs_libssh2.join(", ")
+        ))
+        .hint("leave `transport` out, so that the ssh program reaches them; or build one that has it: cargo build --release --features libssh2"));
+    }
     let mut targets = BTreeMap::new();
     let mut remote = Vec::new();
     for reader in hosts.chain(clusters) {
         let target = match reader {
-            Reader::Host(host) if host.transport != Some(Transport::Libssh2) => {
+            Reader::Host(host) => {
                 SshHost::of(host, &program).map(|host| Box::new(host) as Box<dyn Target>)
             }
-            _ => None,
+            Reader::Cluster(_) => None,
         };
         match target.or_else(|| local_target(reader, root)) {
             Some(target) => {
@@ -302,7 +320,7 @@ fn targets(
         "this version reaches directories, and hosts by ssh; these are neither: {}",
         remote.join(", ")
     ))
-    .hint("rehearse with `local = \"DIR\"` in place of `context`, and leave `transport` out, in cofferdam.toml"))
+    .hint("rehearse with `local = \"DIR\"` in place of `context` in cofferdam.toml"))
 }
 
 fn facts_of(found: Found, identities: &IdentitySet) -> Result<DocumentFacts, Unopened> {

@@ -22,7 +22,7 @@ use cofferdam::fleet::challenge::Challenge;
 use cofferdam::fleet::{Receipt, SshHost, SshProgram, Target, TargetError};
 use cofferdam::keys::key_file::KeyFile;
 use cofferdam::keys::{Identity, Recipient};
-use cofferdam::topology::{Host, HostTarget};
+use cofferdam::topology::{Host, HostTarget, Transport};
 
 use super::ground::Ground;
 use super::sshd::{Fleet, Manners};
@@ -67,9 +67,24 @@ impl Bench {
     }
 
     pub fn target_at(&self, name: &str, file: &Path, after_ship: &[&str]) -> SshHost {
-        let program = SshProgram::new(vec![self.fleet.program()])
+        let program = SshProgram::new(self.fleet.words())
             .with_patience(Duration::from_secs(20), Duration::from_secs(60));
         host(name, file, after_ship, program)
+    }
+}
+
+/// The transport under test: binaries that are named for the library test it, the same tests in others the `ssh` program.
+pub fn transport() -> Option<Transport> {
+    env!("CARGO_CRATE_NAME")
+        .ends_with("libssh2")
+        .then_some(Transport::Libssh2)
+}
+
+/// The line of `cofferdam.toml` that asks for it.
+pub fn transport_line() -> &'static str {
+    match transport() {
+        Some(_) => "transport = \"libssh2\"\n",
+        None => "",
     }
 }
 
@@ -79,7 +94,7 @@ pub fn host(name: &str, file: &Path, after_ship: &[&str], program: SshProgram) -
         zone: "lan".to_owned(),
         target: HostTarget::Ssh(name.to_owned()),
         identity_file: file.to_str().unwrap().to_owned(),
-        transport: None,
+        transport: transport(),
         clones: Vec::new(),
         after_ship: after_ship.iter().map(|&c| c.to_owned()).collect(),
         reader: None,
@@ -154,7 +169,8 @@ pub fn by_ssh(ground: &Ground<'_>, name: &str, more: &str) {
     assert_eq!(text.matches(&before).count(), 1, "{text}");
     let identity_file = ground.host_file(name);
     let after = format!(
-        "ssh = \"{name}\"\nidentity_file = \"{}\"\n{more}",
+        "ssh = \"{name}\"\n{}identity_file = \"{}\"\n{more}",
+        transport_line(),
         identity_file.display()
     );
     std::fs::write(&file, text.replace(&before, &after)).unwrap();

@@ -76,7 +76,7 @@ impl Fleet {
         std::fs::write(folder.join("known_hosts"), "").unwrap();
         // What is in argv is written down, for tests that look for secrets there.
         let wrapper = format!(
-            "#!/bin/sh\nprintf '%s\\n' \"$*\" >>'{0}/argv'\nexec ssh -F '{0}/config' \"$@\"\n",
+            "#!/bin/sh\nprintf '%s\\n' \"$*\" >>'{0}/argv'\nexec ssh \"$@\"\n",
             folder.display()
         );
         write(&folder.join("ssh"), &wrapper, 0o755);
@@ -170,9 +170,15 @@ impl Fleet {
         self.folder.join(name)
     }
 
-    /// What `COFFERDAM_SSH` is to name.
+    /// What `COFFERDAM_SSH` is to name: the program, and the configuration for a transport that runs no program.
     pub fn program(&self) -> String {
-        self.folder.join("ssh").display().to_string()
+        self.words().join(" ")
+    }
+
+    /// The same as words.
+    pub fn words(&self) -> Vec<String> {
+        let path = |name| self.folder.join(name).display().to_string();
+        vec![path("ssh"), "-F".to_owned(), path("config")]
     }
 
     /// All arguments that the program was ever given.

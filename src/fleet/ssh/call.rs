@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use zeroize::{Zeroize, Zeroizing};
 
 /// More than any identity file and its noise; a buffer of this size never grows, so no unwiped copy is left behind.
-const OUTPUT_LIMIT: usize = 1 << 20;
+pub(super) const OUTPUT_LIMIT: usize = 1 << 20;
 /// How long pipes may stay open once the program has ended: something it started may hold them.
 const DRAIN: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(5);

@@ -6,6 +6,8 @@
 
 mod call;
 mod deployed;
+#[cfg(feature = "libssh2")]
+mod libssh2;
 mod problem;
 mod program;
 mod proof;
@@ -34,16 +36,20 @@ use crate::fleet::{
 use crate::keys::key_file::KeyFile;
 use crate::keys::{Identity, IdentitySet, Recipient};
 use crate::repo_path::RepoPath;
-use crate::topology::host::{Host, HostTarget};
+use crate::topology::host::{Host, HostTarget, Transport as Way};
 use reply::Reply;
 use script::Script;
 use session::Session;
 use system::System;
+use transport::Transport;
 
 /// The mode of an identity file: its owner reads it, nobody writes it.
 const MODE: u32 = 0o400;
 /// What stands for the digest of a file that is not there.
 const ABSENT: &str = "absent";
+
+/// Whether this build can reach hosts with `transport = "libssh2"`.
+pub const HAS_LIBSSH2: bool = cfg!(feature = "libssh2");
 
 /// A host that is reached by SSH.
 #[derive(Debug)]
@@ -63,7 +69,8 @@ struct Seen {
 }
 
 impl SshHost {
-    /// The target of a host with an SSH address; none for one that is reached otherwise.
+    /// The target of a host with an SSH address; none for one that is reached otherwise, or by a transport that was not
+    /// built in ([`HAS_LIBSSH2`]).
     pub fn of(host: &Host, program: &Arc<SshProgram>) -> Option<Self> {
         let HostTarget::Ssh(address) = &host.target else {
             return None;
@@ -74,7 +81,7 @@ impl SshHost {
             identity_file: host.identity_file.clone(),
             after_ship: host.after_ship.clone(),
             session: Session::new(
-                Box::new(System::new(Arc::clone(program), address)),
+                transport(host, address, program)?,
                 address,
                 &host.identity_file,
             ),
@@ -355,6 +362,17 @@ impl Target for SshHost {
             .filter(|line| !line.is_empty())
             .map(str::to_owned)
             .collect())
+    }
+}
+
+fn transport(host: &Host, address: &str, program: &Arc<SshProgram>) -> Option<Box<dyn Transport>> {
+    let program = Arc::clone(program);
+    match host.transport {
+        None | Some(Way::Openssh) => Some(Box::new(System::new(program, address))),
+        #[cfg(feature = "libssh2")]
+        Some(Way::Libssh2) => Some(Box::new(libssh2::Libssh2::new(program, address))),
+        #[cfg(not(feature = "libssh2"))]
+        Some(Way::Libssh2) => None,
     }
 }
 

@@ -48,6 +48,29 @@ pub enum SshProblem {
         /// Commands that replace the line.
         remedy: String,
     },
+    /// The host's key is not to be believed any more.
+    #[error(
+        "its SSH host key is marked as revoked in the list of known hosts: whoever shows it is not that host"
+    )]
+    HostKeyRevoked,
+    /// The host would have to show a certificate.
+    #[error(
+        "its SSH host key is vouched for by an authority only (@cert-authority), which transport = \"libssh2\" cannot check; leave `transport` out for it, or compare the key with the host's own, then: {remedy}"
+    )]
+    HostKeyAuthority {
+        /// A command that adds the line.
+        remedy: String,
+    },
+    /// The SSH configuration asks for more than the library's transport does.
+    #[error(
+        "{at}: transport = \"libssh2\" cannot follow {what} (leave `transport` out for this host, so that the ssh program reaches it)"
+    )]
+    NotFollowed {
+        /// The keyword, option or file.
+        what: String,
+        /// Where it stands.
+        at: String,
+    },
     /// No key opens the login.
     #[error("the login was refused: {said} (ssh-add your key, and try: ssh {address} true)")]
     LoginRefused {

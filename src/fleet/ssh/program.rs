@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use rand::RngCore;
 
 use super::call;
+#[cfg(feature = "libssh2")]
+use super::libssh2::Passphrases;
 use super::problem::SshProblem;
 use crate::command_words;
 
@@ -43,6 +45,8 @@ pub struct SshProgram {
     leaving: Mutex<Vec<Child>>,
     connect: Duration,
     step: Duration,
+    #[cfg(feature = "libssh2")]
+    passphrases: Passphrases,
 }
 
 impl SshProgram {
@@ -66,6 +70,8 @@ impl SshProgram {
             leaving: Mutex::default(),
             connect: Duration::from_secs(20),
             step: Duration::from_secs(120),
+            #[cfg(feature = "libssh2")]
+            passphrases: Passphrases::default(),
         }
     }
 
@@ -75,6 +81,25 @@ impl SshProgram {
         self.connect = connect;
         self.step = step;
         self
+    }
+
+    /// The same with somebody to ask for the passphrases of SSH keys. The program itself asks nobody; libssh2 does.
+    #[cfg(feature = "libssh2")]
+    #[must_use]
+    pub fn with_prompt(mut self, prompt: std::sync::Arc<dyn crate::keys::Prompt>) -> Self {
+        self.passphrases = Passphrases::new(prompt);
+        self
+    }
+
+    #[cfg(feature = "libssh2")]
+    pub(super) fn passphrases(&self) -> &Passphrases {
+        &self.passphrases
+    }
+
+    /// What stands behind the program's name.
+    #[cfg(feature = "libssh2")]
+    pub(super) fn options(&self) -> &[String] {
+        &self.words[1..]
     }
 
     pub(super) fn connect_patience(&self) -> Duration {
