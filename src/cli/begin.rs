@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use rand::RngCore;
 
 use crate::apply::{JournalFile, Phase, Run};
+use crate::cli::confirmed::{self, AcceptArgs};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::narrator::Narrator;
@@ -37,6 +38,8 @@ pub struct BeginArgs {
     hold_at: Option<HoldAt>,
     #[command(flatten)]
     leave: LeaveArgs,
+    #[command(flatten)]
+    accept: AcceptArgs,
 }
 
 /// A phase to stop before.
@@ -106,6 +109,7 @@ pub fn run(asked: &Asked, args: &BeginArgs, context: &Context) -> Result<(), Cli
         return Ok(());
     }
     context.ui.note(plan_text(&plan).trim_end());
+    confirmed::confirm(&project.git, &project.topology, &args.accept, context)?;
     if !args.yes && !context.ui.confirm("\nDo this?")? {
         return Err(CliError::failed("not confirmed; nothing was changed"));
     }

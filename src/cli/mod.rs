@@ -3,6 +3,7 @@
 //! A command is a clap `Args` struct whose docstring is its help text, and `run(args, &Context)`.
 
 mod begin;
+mod confirmed;
 pub mod context;
 pub mod decrypt;
 pub mod demo;

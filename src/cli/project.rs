@@ -342,7 +342,7 @@ fn facts_of(found: Found, identities: &IdentitySet) -> Result<DocumentFacts, Uno
             .collect(),
         key_groups: document.key_groups().len(),
         digest,
-        values: opened.encrypted_leaves(),
+        values: opened.encrypted_values(),
         path,
     })
 }

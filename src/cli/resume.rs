@@ -2,6 +2,7 @@
 
 use crate::apply::{JournalFile, Phase, Run};
 use crate::cli::begin::HoldAt;
+use crate::cli::confirmed::{self, AcceptArgs};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::narrator::Narrator;
@@ -27,6 +28,8 @@ pub struct Args {
     /// Go on here with the run that another clone began and cannot end; its machine must not be at work on it any more.
     #[arg(long)]
     take_over: bool,
+    #[command(flatten)]
+    accept: AcceptArgs,
 }
 
 /// Runs the command.
@@ -60,6 +63,7 @@ fn go_on(
     context: &Context,
 ) -> Result<(), CliError> {
     let git = project.git.holding(lock)?;
+    confirmed::confirm(&git, &project.topology, &args.accept, context)?;
     let yes = args.yes || journal.progress().options.yes;
     let narrator = Narrator::new(&context.ui, yes);
     let undoing = journal.progress().undo.is_some();

@@ -39,7 +39,7 @@ pub fn run(args: &VerifyArgs, context: &Context) -> Result<(), CliError> {
             Ok((_, verified)) => {
                 warn(context, &path, verified.warnings());
                 good += 1;
-                values += verified.encrypted_leaves();
+                values += verified.encrypted_values();
             }
             Err(error) => bad.push((path, error)),
         }

@@ -42,7 +42,7 @@ pub fn plan_text(plan: &Plan) -> String {
     if plan.exposed_values > 0 {
         let names: Vec<String> = plan.retiring.iter().map(|r| r.recipient.short()).collect();
         let note = format!(
-            "{} stay readable in git history to whoever took {}",
+            "{} stay readable in git history to whoever took {}: cofferdam exposure lists them afterwards",
             count(plan.exposed_values, "value"),
             names.join(", ")
         );

@@ -2,6 +2,7 @@
 
 use crate::keys::DataKey;
 use crate::secret::SecretBytes;
+use crate::sops::leaf::Kind;
 use crate::sops::mac::MacMatch;
 use crate::sops::open::{Sealed, Warning};
 use crate::sops::store::{self, EmitOptions, Store, StoreError};
@@ -57,9 +58,10 @@ impl Verified {
         &self.plaintext.warnings
     }
 
-    /// How many leaves and comments are encrypted.
-    pub fn encrypted_leaves(&self) -> usize {
-        self.sealed.len()
+    /// How many values are encrypted and not empty; comments do not count.
+    pub fn encrypted_values(&self) -> usize {
+        let is_value = |sealed: &&Sealed| sealed.token.kind != Kind::Comment;
+        self.sealed.iter().filter(is_value).count()
     }
 
     /// Whether both hold the same keys, typed leaves and comments in the same order.

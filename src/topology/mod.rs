@@ -3,6 +3,7 @@
 //! Says who may read what: recovery and operators, zones and their files, hosts and clusters that hold a zone's
 //! identity. Reads text and answers questions about paths; it knows nothing of what is on any host or in any document.
 
+pub mod baseline;
 pub mod closest;
 pub mod duration;
 pub mod file_set;
@@ -18,6 +19,7 @@ use jiff::SignedDuration;
 use crate::keys::Recipient;
 use crate::repo_path::RepoPath;
 
+pub use baseline::{Baseline, TrustedFact};
 pub use file_set::{ExcludeError, FileSet, Selection, Selector};
 pub use glob::{Glob, GlobError};
 pub use host::{Cluster, ClusterTarget, Host, HostTarget, Reader, SecretEntry, Transport};
