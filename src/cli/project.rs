@@ -13,7 +13,10 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::unopened::{self, Unopened};
 use crate::fleet::ssh::HAS_LIBSSH2;
-use crate::fleet::{SshHost, SshProgram, Target, TargetKind, abreast, local_target};
+use crate::fleet::{
+    KubectlProgram, KubernetesCluster, SshHost, SshProgram, Target, TargetKind, abreast,
+    local_target,
+};
 use crate::inventory::{Digest, DocumentFacts, ReaderKind, RepoFacts, TargetFacts};
 use crate::keys::IdentitySet;
 use crate::keystore::{self, Lookup, Surroundings};
@@ -297,30 +300,24 @@ fn targets(
         ))
         .hint("leave `transport` out, so that the ssh program reaches them; or build one that has it: cargo build --release --features libssh2"));
     }
+    let kubectl = KubectlProgram::of_process().map(Arc::new).ok_or_else(|| {
+        CliError::usage("COFFERDAM_KUBECTL cannot be split into words: a quote is left open")
+    })?;
     let mut targets = BTreeMap::new();
-    let mut remote = Vec::new();
     for reader in hosts.chain(clusters) {
-        let target = match reader {
+        let boxed = match reader {
             Reader::Host(host) => {
                 SshHost::of(host, &program).map(|host| Box::new(host) as Box<dyn Target>)
             }
-            Reader::Cluster(_) => None,
+            Reader::Cluster(cluster) => KubernetesCluster::of(cluster, &kubectl)
+                .map(|cluster| Box::new(cluster) as Box<dyn Target>),
         };
-        match target.or_else(|| local_target(reader, root)) {
-            Some(target) => {
-                targets.insert(reader.name().to_owned(), target);
-            }
-            None => remote.push(reader.name().to_owned()),
+        // What is reached by neither program is a directory: there is no fourth kind.
+        if let Some(target) = boxed.or_else(|| local_target(reader, root)) {
+            targets.insert(reader.name().to_owned(), target);
         }
     }
-    if remote.is_empty() {
-        return Ok(targets);
-    }
-    Err(CliError::failed(format!(
-        "this version reaches directories, and hosts by ssh; these are neither: {}",
-        remote.join(", ")
-    ))
-    .hint("rehearse with `local = \"DIR\"` in place of `context` in cofferdam.toml"))
+    Ok(targets)
 }
 
 fn facts_of(found: Found, identities: &IdentitySet) -> Result<DocumentFacts, Unopened> {

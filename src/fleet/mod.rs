@@ -1,7 +1,7 @@
 //! Hosts and clusters (edge): what identities they hold, deliveries, proofs, withdrawals.
 //!
-//! One small trait, [`Target`]: directories that stand for a host's root or a cluster's Secrets, and hosts reached by the
-//! system's `ssh`.
+//! One small trait, [`Target`]: directories that stand for a host's root or a cluster's Secrets, hosts reached by the
+//! system's `ssh`, and clusters reached by the user's `kubectl`.
 //! A target only does what it is told: which identity goes where, and when, is the plan's.
 
 mod abreast;
@@ -10,6 +10,7 @@ mod deployed;
 pub mod directory;
 mod directory_cluster;
 mod directory_host;
+pub mod kubernetes;
 pub mod ssh;
 mod target;
 
@@ -20,6 +21,7 @@ pub use deployed::{Deployed, DeployedClone};
 pub use directory::local_target;
 pub use directory_cluster::DirectoryCluster;
 pub use directory_host::DirectoryHost;
+pub use kubernetes::{KubectlProgram, KubernetesCluster};
 pub use ssh::{SshHost, SshProgram};
 pub use target::{
     Delivered, Held, Permission, PermissionFinding, Receipt, Target, TargetError, TargetKind,

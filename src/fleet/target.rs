@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::fleet::kubernetes::KubeError;
 use crate::fleet::ssh::SshError;
 use crate::fleet::{Challenge, Deployed};
 use crate::inventory::Before;
@@ -264,6 +265,9 @@ pub enum TargetError {
     /// A host that is reached by SSH.
     #[error(transparent)]
     Ssh(#[from] SshError),
+    /// A cluster that is reached by kubectl.
+    #[error(transparent)]
+    Kubernetes(#[from] KubeError),
 }
 
 impl TargetError {

@@ -11,6 +11,8 @@
 pub mod bench;
 pub mod ground;
 pub mod homeops;
+pub mod kube_double;
+pub mod kube_objects;
 pub mod replay;
 pub mod side_by_side;
 pub mod snapshot;

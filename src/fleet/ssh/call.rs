@@ -19,15 +19,15 @@ const POLL: Duration = Duration::from_millis(5);
 ///
 /// # Secrets
 /// The output may hold identities; it is wiped on drop.
-pub(super) struct Ended {
+pub(in crate::fleet) struct Ended {
     /// How it ended; none if it was killed at its deadline.
-    pub(super) status: Option<ExitStatus>,
-    pub(super) output: Zeroizing<Vec<u8>>,
-    pub(super) errors: Zeroizing<Vec<u8>>,
+    pub(in crate::fleet) status: Option<ExitStatus>,
+    pub(in crate::fleet) output: Zeroizing<Vec<u8>>,
+    pub(in crate::fleet) errors: Zeroizing<Vec<u8>>,
 }
 
 /// Runs `command` to its end, or kills it when `patience` is over.
-pub(super) fn run(
+pub(in crate::fleet) fn run(
     command: &mut Command,
     input: Zeroizing<Vec<u8>>,
     patience: Duration,
@@ -59,7 +59,10 @@ pub(super) fn run(
 }
 
 /// Waits for the end of `child`; none if it is still running when `patience` is over.
-pub(super) fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+pub(in crate::fleet) fn wait(
+    child: &mut Child,
+    patience: Duration,
+) -> io::Result<Option<ExitStatus>> {
     let deadline = Instant::now() + patience;
     loop {
         if let Some(status) = child.try_wait()? {
@@ -73,14 +76,16 @@ pub(super) fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<E
 }
 
 /// Kills a child and takes it off the process table.
-pub(super) fn kill(child: &mut Child) {
+pub(in crate::fleet) fn kill(child: &mut Child) {
     // It may have ended by itself.
     let _ = child.kill();
     let _ = child.wait();
 }
 
 /// Reads a pipe to its end in a thread of its own.
-pub(super) fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<Zeroizing<Vec<u8>>> {
+pub(in crate::fleet) fn collect(
+    mut pipe: impl Read + Send + 'static,
+) -> Receiver<Zeroizing<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut all = Zeroizing::new(Vec::with_capacity(OUTPUT_LIMIT));

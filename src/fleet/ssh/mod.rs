@@ -4,7 +4,7 @@
 //! with us. Scripts and data travel on stdin, answers are framed by a nonce. A file is edited here and written whole
 //! there: beside the old one, synced, and moved into place only if the old one still is what was read.
 
-mod call;
+pub(in crate::fleet) mod call;
 mod deployed;
 #[cfg(feature = "libssh2")]
 mod libssh2;
