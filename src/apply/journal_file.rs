@@ -138,6 +138,14 @@ impl JournalFile {
     /// # Errors
     /// See [`JournalError`].
     pub fn unfinished_run(root: &Path) -> Result<Option<RunId>, JournalError> {
+        Ok(Self::unfinished_progress(root)?.map(|progress| progress.run))
+    }
+
+    /// How far the run has come that has not ended; its journal is not touched.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn unfinished_progress(root: &Path) -> Result<Option<Progress>, JournalError> {
         for folder in run_folders(root)? {
             let path = log_path(&folder);
             let content = log_file::read_lines(&path)?.unwrap_or_default();
@@ -148,7 +156,7 @@ impl JournalFile {
             let progress =
                 Progress::of(entries).map_err(|source| JournalError::Order { path, source })?;
             if progress.outcome.is_none() {
-                return Ok(Some(progress.run));
+                return Ok(Some(progress));
             }
         }
         Ok(None)

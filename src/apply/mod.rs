@@ -5,6 +5,7 @@
 //! and targets tell what is true. Nothing that can still open a document is removed before everything that must open it
 //! has been shown to.
 
+pub mod asking;
 mod clones;
 mod errands;
 pub mod error;

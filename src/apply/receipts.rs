@@ -5,14 +5,15 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crate::apply::asking::{Asked, ask};
 use crate::apply::errands::one_line;
 use crate::apply::{ApplyError, Run, now};
-use crate::fleet::{Challenge, abreast_telling};
+use crate::fleet::abreast_telling;
 use crate::inventory::ReaderOutcome;
-use crate::journal::{Step, guards};
+use crate::journal::Step;
 use crate::keys::Recipient;
 use crate::ledger::{Receipt, ReceiptKind, State};
-use crate::plan::{Party, PlannedReader};
+use crate::plan::PlannedReader;
 
 impl Run<'_> {
     /// Asks every reader; the gate lets nothing through unless all have shown both (design: prove, gate).
@@ -125,51 +126,24 @@ impl Run<'_> {
         gone: &[Recipient],
     ) -> Result<(Option<String>, Kinds), ApplyError> {
         let name = reader.name.as_str();
-        let mut asked: Vec<(Asked<'_>, &Recipient)> = roster
+        let mut asked: Vec<Asked> = roster
             .iter()
-            .map(|(id, recipient)| (Asked::Identity(id), recipient))
-            .collect();
-        for party in &self.plan().always {
-            if let Party::Operator { recipient, .. } | Party::Recovery { recipient } = party {
-                asked.push((Asked::Party(party), recipient));
-            }
-        }
-        asked.extend(gone.iter().map(|recipient| (Asked::Gone, recipient)));
-        let run = self.progress().run.as_str();
-        let challenges = asked
-            .iter()
-            .map(|(_, recipient)| Challenge::new(name, run, recipient))
-            .collect::<Result<Vec<_>, _>>()?;
-        let receipts = self.work.targets[name]
-            .prove_all(&challenges)
-            .map_err(ApplyError::target(name))?;
-        let mut kinds = Kinds::new();
-        for ((what, recipient), receipt) in asked.into_iter().zip(receipts) {
-            let found = match receipt.copies.as_slice() {
-                [] => String::new(),
-                copies => format!(" (found in {})", copies.join(", ")),
-            };
-            let failure = match what {
-                Asked::Identity(id) if reader.needs.contains(id) => {
-                    kinds.insert((name.to_owned(), id.clone()), receipt.kind);
-                    (!guards::answers_well(true, receipt.opened, receipt.everywhere))
-                        .then(|| format!("{name} cannot open what is wrapped to {id}{found}"))
+            .map(|(id, recipient)| {
+                if reader.needs.contains(id) {
+                    Asked::must(id, recipient)
+                } else {
+                    Asked::must_not(id, recipient)
                 }
-                _ if guards::answers_well(false, receipt.opened, receipt.everywhere) => None,
-                Asked::Identity(id) => Some(format!(
-                    "{name} opens what is wrapped to {id}, which it must not hold{found}"
-                )),
-                Asked::Party(party) => Some(format!(
-                    "{name} holds the identity of {}{found}",
-                    party.label()
-                )),
-                Asked::Gone => Some(format!("{name} still opens {}{found}", recipient.short())),
-            };
-            if failure.is_some() {
-                return Ok((failure, kinds));
-            }
-        }
-        Ok((None, kinds))
+            })
+            .collect();
+        asked.extend(self.plan().always.iter().filter_map(Asked::party));
+        asked.extend(gone.iter().map(Asked::gone));
+        let run = self.progress().run.as_str();
+        let shown = ask(self.work.targets[name].as_ref(), run, &asked)?;
+        let kinds = shown.kinds.into_iter();
+        let kinds = kinds.map(|(id, kind)| ((name.to_owned(), id), kind));
+        let failure = (!shown.failures.is_empty()).then(|| shown.failures.join("; "));
+        Ok((failure, kinds.collect()))
     }
 }
 
@@ -181,11 +155,4 @@ type Kinds = BTreeMap<(String, String), ReceiptKind>;
 struct Shown {
     failures: Vec<String>,
     kinds: Kinds,
-}
-
-/// Whose challenge a reader is given.
-enum Asked<'a> {
-    Identity(&'a String),
-    Party(&'a Party),
-    Gone,
 }

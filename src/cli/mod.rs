@@ -17,6 +17,7 @@ mod narrator;
 pub mod plan;
 mod planning;
 mod project;
+pub mod prove;
 mod reader_bars;
 pub mod recovery;
 mod remote;
@@ -24,6 +25,8 @@ pub mod renew;
 pub mod resume;
 pub mod rotate;
 mod run_outcome;
+pub mod ship;
+mod some_readers;
 pub mod split;
 pub mod status;
 pub mod sync;
@@ -76,6 +79,8 @@ enum Command {
     Sync(sync::Args),
     Resume(resume::Args),
     Undo(undo::Args),
+    Ship(ship::Args),
+    Prove(prove::Args),
     Recovery(recovery::RecoveryArgs),
     Exposure(exposure::ExposureArgs),
     Demo(demo::Args),
@@ -122,6 +127,8 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Sync(args) => sync::run(&args, context),
         Command::Resume(args) => resume::run(&args, context),
         Command::Undo(args) => undo::run(&args, context),
+        Command::Ship(args) => ship::run(&args, context),
+        Command::Prove(args) => prove::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
         Command::Recovery(args) => recovery::run(&args, context),
         Command::Exposure(args) => exposure::run(&args, context),

@@ -271,6 +271,15 @@ pub enum TargetError {
 }
 
 impl TargetError {
+    /// Whether the target did not answer at all, so that nothing is known of it.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Ssh(error) => error.is_unreachable(),
+            _ => false,
+        }
+    }
+
     /// Names the target in a failure to write.
     pub(super) fn write(target: &str, error: WriteError) -> Self {
         let target = target.to_owned();

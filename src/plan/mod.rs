@@ -6,7 +6,9 @@
 pub mod access;
 pub mod converge;
 pub mod drift;
+pub mod duties;
 pub mod problem;
+pub mod reader_phase;
 pub mod reader_safety;
 pub mod rules;
 

@@ -15,6 +15,16 @@ pub struct SshError {
     pub source: SshProblem,
 }
 
+impl SshError {
+    /// Whether the host did not answer at all.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self.source,
+            SshProblem::Unreachable { .. } | SshProblem::TimedOut { .. }
+        )
+    }
+}
+
 /// What is wrong; each text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SshProblem {
