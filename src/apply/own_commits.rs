@@ -3,6 +3,7 @@
 use crate::apply::{ApplyError, Run, clones};
 use crate::inventory::Digest;
 use crate::journal::{Entry, Step};
+use crate::ledger::LEDGER_PATH;
 use crate::repo::git::Oid;
 use crate::repo_path::RepoPath;
 
@@ -25,12 +26,34 @@ impl Run<'_> {
         if known(Some(head.as_str())) || !known(parent.as_ref().map(Oid::as_str)) {
             return Ok(());
         }
-        if self.touches_own_files_only(&head, parent.as_ref())? {
+        if self.touches_own_files_only(&head, parent.as_ref())?
+            && self.is_by_a_run(&head, parent.as_ref())?
+        {
             self.journal.record(Entry::Committed {
                 commit: head.to_string(),
             })?;
         }
         Ok(())
+    }
+
+    /// Whether a commit changes the ledger, or holds what was staged: a colleague's edit of one of the run's documents, which
+    /// stands just where the run's commit would, does neither.
+    fn is_by_a_run(&self, commit: &Oid, parent: Option<&Oid>) -> Result<bool, ApplyError> {
+        let path = RepoPath::new(LEDGER_PATH).map_err(ApplyError::path(LEDGER_PATH))?;
+        let before = match parent {
+            Some(parent) => self.work.git.blob(parent.as_str(), &path)?,
+            None => None,
+        };
+        if self.work.git.blob(commit.as_str(), &path)? != before {
+            return Ok(true);
+        }
+        let staged = &self.progress().staged;
+        let paths: Vec<RepoPath> = staged.keys().cloned().collect();
+        let blobs = self.work.git.blobs(commit.as_str(), &paths)?;
+        Ok(paths.iter().zip(blobs).all(|(path, blob)| {
+            let digest = blob.as_deref().map(Digest::of);
+            digest == staged.get(path).map(|s| s.after)
+        }))
     }
 
     /// Whether between HEAD and the first state there is nothing but commits of this run, at least one.

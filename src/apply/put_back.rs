@@ -21,14 +21,21 @@ use crate::repo_path::RepoPath;
 use crate::sops::document::Document;
 
 impl Run<'_> {
-    /// Puts everything back to the first state.
-    pub(super) fn put_back(&mut self) -> Result<(), ApplyError> {
+    /// Puts everything back to the first state. False: somebody has pulled the run's commit right before it was taken off the
+    /// branch. It stands there again then, and every identity is where it was.
+    pub(super) fn put_back(&mut self) -> Result<bool, ApplyError> {
         self.put_back_documents()?;
+        // Looked at once more, now that nobody can come by the commit any more.
+        if self.is_published()? {
+            self.put_commit_back()?;
+            return Ok(false);
+        }
         // The ledger goes last: without a record an identity has left already.
         let recorded = |id: &String| self.ledger.record(id).is_some();
         let ids: Vec<String> = self.minted_by_plan().into_iter().filter(recorded).collect();
         self.withdraw_everywhere(&ids)?;
-        self.put_back_own_files()
+        self.put_back_own_files()?;
+        Ok(true)
     }
 
     /// Puts the files of this clone back to the first state; no reader is asked, or touched.
@@ -232,6 +239,22 @@ impl Run<'_> {
             None => {
                 atomic_write::remove(&target)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Puts the run's last commit back on the branch that it was taken off, so that a further one can follow it.
+    fn put_commit_back(&self) -> Result<(), ApplyError> {
+        let progress = self.progress();
+        let last = progress.commits.last().and_then(|c| Oid::parse(c));
+        let (Some(head), Some(last)) = (self.work.git.head()?, last) else {
+            return Ok(());
+        };
+        let is_first = Some(head.as_str()) == progress.head.as_deref();
+        if is_first && self.work.git.resolve(last.as_str())?.is_some() {
+            self.work
+                .git
+                .move_head(&head, Some(&last), "cofferdam undo: pulled meanwhile")?;
         }
         Ok(())
     }

@@ -49,17 +49,18 @@ impl Run<'_> {
         if self.progress().undo != Some(published) {
             self.journal.record(Entry::UndoBegun { published })?;
         }
-        if published {
-            self.undo_by_commit()?;
+        if !published && self.put_back()? {
             self.release()?;
             self.journal.finish(Outcome::Undone)?;
-            Ok(Undone::ByCommit)
-        } else {
-            self.put_back()?;
-            self.release()?;
-            self.journal.finish(Outcome::Undone)?;
-            Ok(Undone::PutBack)
+            return Ok(Undone::PutBack);
         }
+        if !published {
+            self.journal.record(Entry::UndoBegun { published: true })?;
+        }
+        self.undo_by_commit()?;
+        self.release()?;
+        self.journal.finish(Outcome::Undone)?;
+        Ok(Undone::ByCommit)
     }
 
     /// The way back once others have the commit: forward, with today's values.
