@@ -15,6 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 
 use support::ground::{First, Ground, recipient};
+use support::two_clones::TwoClones;
 use support::{Ran, Sandbox, have_peers};
 
 const SECRET: &str = "docker/stacks/kasm/newt/.sops.env";
@@ -336,4 +337,142 @@ fn a_hook_that_kills_git_and_us() {
     }
     ground.resume_and_finish(&before, &first, "lock removed");
     back.undo_or_finish(&before, &first, "lock removed, undone");
+}
+
+const PUSHED: &str = "remote = \"origin\"\npush = true\n";
+
+/// The remote takes the run's ref, and refuses the branch: nothing is retired, and there are both ways on.
+#[test]
+fn a_push_that_is_rejected() {
+    let sandbox = Sandbox::in_memory();
+    let world = TwoClones::new(&sandbox, PUSHED);
+    let first = world.a.first();
+    let here = world.copy("rejected");
+    here.hub_hook(
+        "update",
+        "test \"$1\" != refs/heads/main || { echo protected branch >&2; exit 1; }",
+    );
+    for args in [&["split", "--yes"][..], &["resume"][..]] {
+        let stopped = here.a.run(args).expect_code(5);
+        for word in [
+            "protected branch",
+            "nothing was retired",
+            "cofferdam resume",
+        ] {
+            assert!(stopped.stderr.contains(word), "{word}: {}", stopped.stderr);
+        }
+        here.a.expect_nothing_retired("rejected");
+        here.a.expect_readable("rejected");
+    }
+    let back = here.copy("rejected-back");
+    back.a.run(&["undo", "--yes"]).expect_code(0);
+    back.a.expect_first(&first, "rejected, undone");
+    assert_eq!(back.held(), "");
+    std::fs::remove_file(here.folder.join("hub.git/hooks/update")).unwrap();
+    here.a.run(&["resume"]).expect_code(0);
+    here.a.expect_finished(&world.a, "accepted");
+    assert_eq!(
+        here.hub(&["rev-parse", "main"]),
+        here.a.git(&["rev-parse", "HEAD"])
+    );
+}
+
+/// Somebody pushes between our commit and our push.
+#[test]
+fn a_push_that_comes_second() {
+    let sandbox = Sandbox::in_memory();
+    let world = TwoClones::new(&sandbox, PUSHED);
+    let push = |ground: &Ground<'_>, name: &str| {
+        std::fs::write(ground.repository().join(name), "x\n").unwrap();
+        ground.git(&["add", name]);
+        ground.git(&["commit", "-q", "-m", name]);
+        ground.git(&["push", "-q"]);
+        ground.git(&["rev-parse", "HEAD"])
+    };
+    // Before our commit: it is taken, ours stands on it.
+    let here = world.copy("before-commit");
+    here.a
+        .run(&["split", "--yes", "--hold-at", "publish"])
+        .expect_code(0);
+    let theirs = push(&here.b, "other.txt");
+    here.a.run(&["resume"]).expect_code(0);
+    here.a.expect_split(&world.a, "theirs came first");
+    here.a
+        .git(&["merge-base", "--is-ancestor", &theirs, "HEAD"]);
+
+    // After it: ours does not stand on theirs.
+    let here = world.copy("after-commit");
+    here.hub_hook("update", "test \"$1\" != refs/heads/main");
+    here.a.run(&["split", "--yes"]).expect_code(5);
+    std::fs::remove_file(here.folder.join("hub.git/hooks/update")).unwrap();
+    let theirs = push(&here.b, "other.txt");
+    let stopped = here.a.run(&["resume"]).expect_code(5);
+    assert!(
+        stopped.stderr.contains("git pull --rebase"),
+        "{}",
+        stopped.stderr
+    );
+    here.a.expect_nothing_retired("theirs came in between");
+    here.a.git(&["pull", "-q", "--rebase"]);
+    here.a.run(&["resume"]).expect_code(0);
+    here.a.expect_split(&world.a, "rebased");
+    here.a
+        .git(&["merge-base", "--is-ancestor", &theirs, "HEAD"]);
+    assert_eq!(
+        here.hub(&["rev-parse", "main"]),
+        here.a.git(&["rev-parse", "HEAD"])
+    );
+}
+
+/// What is published is told by blob: a squash makes another commit of it.
+#[test]
+fn a_squash_merge() {
+    let sandbox = Sandbox::in_memory();
+    let world = TwoClones::new(&sandbox, "remote = \"origin\"\n");
+    let stopped = world.copy("squashed");
+    let ran = stopped.a.run(&["split", "--yes"]).expect_code(5);
+    assert!(
+        ran.stderr.contains("does not have the run's commit yet"),
+        "{}",
+        ran.stderr
+    );
+    stopped
+        .a
+        .git(&["push", "-q", "origin", "HEAD:refs/heads/review"]);
+    stopped.a.run(&["resume"]).expect_code(5);
+    stopped.a.expect_nothing_retired("on another branch");
+    stopped.b.git(&["fetch", "-q"]);
+    stopped.b.git(&["merge", "-q", "--squash", "origin/review"]);
+    stopped.b.git(&["commit", "-q", "-m", "squashed"]);
+    stopped.b.git(&["push", "-q"]);
+    let ran = stopped.a.run(&["resume"]).expect_code(5);
+    assert!(ran.stderr.contains("git pull --rebase"), "{}", ran.stderr);
+    stopped.a.expect_nothing_retired("squashed, not pulled");
+    stopped.a.expect_readable("squashed, not pulled");
+    let back = stopped.copy("squashed-back");
+    stopped.a.git(&["pull", "-q", "--rebase"]);
+    stopped.a.run(&["resume"]).expect_code(0);
+    stopped.a.expect_split(&world.a, "squashed");
+    assert_eq!(stopped.held(), "");
+
+    // The way back is by a further commit: others have it, under another name.
+    back.a.git(&["pull", "-q", "--rebase"]);
+    let ran = back.a.run(&["undo", "--yes"]).expect_code(5);
+    assert!(ran.stderr.contains("does not have"), "{}", ran.stderr);
+    back.a.expect_readable("taken back, not pushed");
+    for (reader, _, held) in back.a.readers() {
+        assert_eq!(
+            held.recipients().len(),
+            2,
+            "{reader} lost an identity before others could pull"
+        );
+    }
+    back.a.git(&["push", "-q"]);
+    back.a.run(&["resume"]).expect_code(0);
+    for (reader, _, held) in back.a.readers() {
+        let shared = recipient(&back.a.folder.join("shared.txt"));
+        assert_eq!(held.recipients(), [shared], "{reader}");
+    }
+    back.a.expect_readable("taken back");
+    assert_eq!(back.held(), "");
 }

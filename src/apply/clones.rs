@@ -10,17 +10,16 @@ use crate::plan::{Party, PlannedReader};
 use crate::repo_path::RepoPath;
 use crate::topology::host::Host;
 
-/// The readers that lose an identity and whose clones are not there yet, each with what is missing. One that cannot be
-/// looked at is not there yet.
+/// Those of `readers` whose clones are not there yet, each with what is missing. One that cannot be looked at is not there
+/// yet.
 pub(super) fn not_taken(
     work: &Workspace<'_>,
     progress: &Progress,
+    readers: &[&PlannedReader],
 ) -> Result<Vec<String>, ApplyError> {
-    let losing: Vec<(&Host, Wanted)> = progress
-        .plan
-        .readers
+    let losing: Vec<(&Host, Wanted)> = readers
         .iter()
-        .filter(|reader| !reader.loses.is_empty())
+        .copied()
         .filter_map(|reader| Some((work.topology.host(&reader.name)?, reader)))
         .filter(|(host, _)| !host.clones.is_empty())
         .map(|(host, reader)| Ok((host, wanted(work, progress, reader)?)))

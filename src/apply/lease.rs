@@ -9,7 +9,7 @@ use crate::journal::{Lease, Outcome, Step};
 use crate::keystore::sealed;
 use crate::ledger::{LEDGER_PATH, Ledger, State};
 use crate::repo::atomic_write::{self, Mode};
-use crate::repo::git::{Git, GitError, Oid, Swap};
+use crate::repo::git::{Git, GitError, IndexEntry, Oid, Swap};
 use crate::repo_path::RepoPath;
 
 /// The ref of the remote that a run holds.
@@ -141,7 +141,8 @@ impl Run<'_> {
         self.sweep_clone()?;
         self.adopt_commit()?;
         if self.progress().retirement_begun() || self.is_published()? {
-            // What is committed stays; the ledger may say what is not committed yet.
+            // What others have stays. The ledger may say what nobody has yet: whoever goes on says it too.
+            self.drop_own_retirement()?;
             let path = RepoPath::new(LEDGER_PATH).map_err(ApplyError::path(LEDGER_PATH))?;
             let target = path.under(self.work.root);
             if let Some(bytes) = self.work.git.blob("HEAD", &path)?
@@ -153,6 +154,29 @@ impl Run<'_> {
             self.put_back_files()?;
         }
         self.journal.finish(Outcome::HandedOver)?;
+        Ok(())
+    }
+
+    /// Takes a commit off the branch that only records the retirement and that nobody else has.
+    fn drop_own_retirement(&mut self) -> Result<(), ApplyError> {
+        let git = self.work.git;
+        let Some(head) = git.head()? else {
+            return Ok(());
+        };
+        let Some(parent) = git.parent(&head)? else {
+            return Ok(());
+        };
+        let is_ours = git.message(&head)? == self.retirement_message().trim_end();
+        if is_ours && git.refs_containing(&head)?.is_empty() {
+            git.move_head(&head, Some(&parent), "cofferdam: handed over")?;
+            let path = RepoPath::new(LEDGER_PATH).map_err(ApplyError::path(LEDGER_PATH))?;
+            let entry = git.tree(parent.as_str())?.remove(LEDGER_PATH);
+            let entry = entry.map(|file| IndexEntry {
+                mode: file.mode,
+                oid: file.oid,
+            });
+            git.restore_index(&[(path, entry)])?;
+        }
         Ok(())
     }
 

@@ -148,7 +148,7 @@ impl Run<'_> {
     }
 
     /// What is committed counts as well as what lies here: a file may be changed, and not committed.
-    fn check_head(&self, gone: &[Recipient]) -> Result<(), ApplyError> {
+    pub(super) fn check_head(&self, gone: &[Recipient]) -> Result<(), ApplyError> {
         let git = self.work.git;
         let Some(head) = git.head()? else {
             return Ok(());

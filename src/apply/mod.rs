@@ -24,6 +24,7 @@ mod ship;
 mod take_over;
 mod tip;
 mod undo;
+mod waves;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -220,7 +221,6 @@ impl<'a> Run<'a> {
                 Again::Rewrite => late += 1,
             }
         }
-        self.renew_lease()?;
         self.retire()?;
         self.release()?;
         self.journal.finish(Outcome::Completed)?;

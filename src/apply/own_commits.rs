@@ -1,6 +1,6 @@
 //! Which commits are the run's, and who else has them.
 
-use crate::apply::{ApplyError, Run, clones};
+use crate::apply::{ApplyError, RULES_PATH, Run, clones};
 use crate::inventory::Digest;
 use crate::journal::{Entry, Step};
 use crate::ledger::LEDGER_PATH;
@@ -121,11 +121,44 @@ impl Run<'_> {
                 bytes.extend(blob.map(|blob| (path.clone(), Digest::of(&blob))));
             }
         }
+        // What a hook or a flag kept from being committed is nobody's news.
+        if let (Some(first), false) = (self.progress().head.as_deref(), self.is_inherited())
+            && self.work.git.resolve(first)?.is_some()
+        {
+            let blobs = self.work.git.blobs(first, &paths)?;
+            let before: Vec<Option<Digest>> = blobs
+                .iter()
+                .map(|blob| blob.as_deref().map(Digest::of))
+                .collect();
+            let stale = |path: &RepoPath, digest: Digest| {
+                let at = paths.iter().position(|p| p == path);
+                at.is_some_and(|at| before[at] == Some(digest))
+            };
+            bytes.retain(|(path, digest)| !stale(path, *digest));
+        }
         if clones::hold(&self.work, &bytes)? {
             return Ok(true);
         }
         let Some(head) = head else { return Ok(false) };
-        if Some(head.as_str()) == self.progress().head.as_deref() || self.head_is_ours()? {
+        let holds = |commit: &Oid| -> Result<bool, ApplyError> {
+            let blobs = self.work.git.blobs(commit.as_str(), &paths)?;
+            Ok(paths.iter().zip(blobs).any(|(path, blob)| {
+                // Rules are no ciphertext: another run may have written the same ones.
+                path.as_str() != RULES_PATH
+                    && blob.is_some_and(|blob| bytes.contains(&(path.clone(), Digest::of(&blob))))
+            }))
+        };
+        // A squash or a rebase made another commit of it.
+        if let Some(remote) = &self.work.topology.publish.remote
+            && !bytes.is_empty()
+            && let Some(tip) = self.fetched_tip(remote)?
+            && holds(&tip)?
+        {
+            return Ok(true);
+        }
+        let is_first = Some(head.as_str()) == self.progress().head.as_deref();
+        // An inherited run's first state is what the other clone may have published.
+        if (is_first && !self.is_inherited()) || self.head_is_ours()? {
             return Ok(false);
         }
         // Somebody committed since. What they committed may stand on the run's commit, or hold what it rewrote.
@@ -136,9 +169,6 @@ impl Run<'_> {
                 return Ok(true);
             }
         }
-        let blobs = self.work.git.blobs(head.as_str(), &paths)?;
-        Ok(paths.iter().zip(blobs).any(|(path, blob)| {
-            blob.is_some_and(|blob| bytes.contains(&(path.clone(), Digest::of(&blob))))
-        }))
+        holds(&head)
     }
 }

@@ -3,11 +3,8 @@
 #![expect(clippy::disallowed_methods, reason = "edge: carries out a plan")]
 
 use std::collections::BTreeSet;
-use std::process::{Command, Stdio};
 
-use crate::apply::clones;
 use crate::apply::{ApplyError, Run, read_optional};
-use crate::journal::guards::{self, Waiting};
 use crate::journal::{Entry, Step};
 use crate::ledger::State;
 use crate::plan::Goal;
@@ -37,13 +34,7 @@ impl Run<'_> {
             })?;
         }
         self.push()?;
-        for index in 0..self.work.topology.publish.run.len() {
-            let step = Step::Run { index };
-            if !self.is_done(&step) {
-                self.step(step, |run| run.command(index))?;
-            }
-        }
-        Ok(())
+        self.run_commands()
     }
 
     fn commit(&mut self) -> Result<(), ApplyError> {
@@ -161,7 +152,7 @@ impl Run<'_> {
     }
 
     /// Sees to it that the remote's branch holds the run's files: by pushing, or by looking whether the operator has.
-    fn push(&mut self) -> Result<(), ApplyError> {
+    pub(super) fn push(&mut self) -> Result<(), ApplyError> {
         let publish = &self.work.topology.publish;
         let Some(remote) = publish.remote.clone() else {
             return Ok(());
@@ -201,65 +192,7 @@ impl Run<'_> {
             })
     }
 
-    fn command(&self, index: usize) -> Result<(), ApplyError> {
-        let command = &self.work.topology.publish.run[index];
-        self.work.observer.phase("run", command);
-        self.shell(command, "failed")
-    }
-
-    /// Runs a command of the operator's in the repository's root; its output goes to standard error.
-    fn shell(&self, command: &str, failing: &str) -> Result<(), ApplyError> {
-        let status = Command::new("sh")
-            .args(["-c", command])
-            .current_dir(self.work.root)
-            .stdin(Stdio::null())
-            .stdout(std::io::stderr())
-            .status();
-        let outcome = match status {
-            Ok(status) if status.success() => return Ok(()),
-            Ok(status) => format!("{failing} ({status})"),
-            Err(error) => format!("could not be run ({error})"),
-        };
-        Err(ApplyError::Command {
-            command: command.to_owned(),
-            outcome,
-        })
-    }
-
-    /// Waits for evidence that readers hold the new documents: clones, commands, the operator's word, a zone's grace.
-    pub(super) fn await_readers(&mut self) -> Result<(), ApplyError> {
-        if self.plan().readers.iter().all(|r| r.loses.is_empty()) {
-            return Ok(());
-        }
-        let stale = clones::not_taken(&self.work, self.progress())?;
-        if guards::waiting(stale.len(), 0, false, false) == Waiting::Clones {
-            return Err(ApplyError::NotTaken { readers: stale });
-        }
-        let ready = self.work.topology.publish.ready.clone();
-        for command in &ready {
-            self.shell(command, "says that readers are not there yet")?;
-        }
-        let unseen: Vec<String> = self
-            .plan()
-            .readers
-            .iter()
-            .filter(|r| !r.loses.is_empty() && !r.declares_clones)
-            .map(|r| r.name.clone())
-            .collect();
-        let vouched = !ready.is_empty();
-        let word = |yes| guards::waiting(0, unseen.len(), vouched, yes) == Waiting::Word;
-        if word(self.progress().options.yes) && !self.work.observer.confirm_taken(&unseen) {
-            return Err(ApplyError::NotTaken {
-                readers: unseen
-                    .iter()
-                    .map(|r| format!("{r} (nobody said so yet)"))
-                    .collect(),
-            });
-        }
-        self.grace()
-    }
-
-    fn grace(&self) -> Result<(), ApplyError> {
+    pub(super) fn grace(&self) -> Result<(), ApplyError> {
         let since = self
             .plan()
             .retiring

@@ -7,13 +7,14 @@ use crate::apply::errands::{Act, Errand};
 use crate::apply::rewrite::store_of;
 use crate::apply::ship::failures_of;
 use crate::apply::{ApplyError, Run, read_optional};
-use crate::journal::{Step, guards};
+use crate::journal::{Entry, Step, guards};
 use crate::keys::{IdentitySet, Recipient};
 use crate::ledger::{LEDGER_PATH, State};
 use crate::plan::Party;
 use crate::repo::git::GitError;
 use crate::repo_path::RepoPath;
 use crate::sops::document::Document;
+use crate::topology::Wave;
 
 impl Run<'_> {
     /// Withdraws every retiring recipient from the readers that hold it, and records it.
@@ -27,7 +28,14 @@ impl Run<'_> {
         if !gone.is_empty() {
             self.check_possession()?;
             self.check_proofs_again()?;
-            self.withdraw_from_all(&gone)?;
+            self.begin_retirement()?;
+            let waves = self.waves();
+            for (n, wave) in waves.iter().enumerate() {
+                self.withdraw_from_all(wave, &gone)?;
+                if n + 1 < waves.len() {
+                    self.ask_ready(wave)?;
+                }
+            }
             let copies = self.failing_readers(&gone)?;
             if !copies.is_empty() {
                 return Err(ApplyError::Copies { copies });
@@ -47,9 +55,17 @@ impl Run<'_> {
         }
     }
 
-    /// Takes what leaves from every reader that holds it, side by side; all are tried before a failure is told.
-    fn withdraw_from_all(&mut self, gone: &[Recipient]) -> Result<(), ApplyError> {
-        let names: Vec<String> = self.plan().readers.iter().map(|r| r.name.clone()).collect();
+    /// From here on there is no way back, and another clone that takes the run over must know.
+    fn begin_retirement(&mut self) -> Result<(), ApplyError> {
+        if self.work.topology.publish.remote.is_some() && !self.progress().retirement_begun() {
+            self.journal.record(Entry::Started { step: Step::Record })?;
+        }
+        self.renew_lease()
+    }
+
+    /// Takes what leaves from every reader of a wave that holds it, side by side; all are tried before a failure is told.
+    fn withdraw_from_all(&mut self, wave: &Wave, gone: &[Recipient]) -> Result<(), ApplyError> {
+        let names = wave.readers.clone();
         let (mut errands, mut failures, mut reverted) = (Vec::new(), Vec::new(), Vec::new());
         for (name, held) in self.read_all(names) {
             let held = match held {
@@ -181,6 +197,11 @@ impl Run<'_> {
         opened.map(|_| true)
     }
 
+    pub(super) fn retirement_message(&self) -> String {
+        let ids: Vec<&str> = self.plan().retiring.iter().map(|r| r.id.as_str()).collect();
+        format!("chore(sops): retire {}\n", ids.join(", "))
+    }
+
     /// The second commit: the ledger alone.
     fn record(&mut self) -> Result<(), ApplyError> {
         if !self.work.topology.publish.commit {
@@ -191,8 +212,7 @@ impl Run<'_> {
         if committed == read_optional(&path.under(self.work.root))? {
             return Ok(());
         }
-        let ids: Vec<&str> = self.plan().retiring.iter().map(|r| r.id.as_str()).collect();
-        let message = format!("chore(sops): retire {}\n", ids.join(", "));
+        let message = self.retirement_message();
         self.step(Step::Record, |run| {
             match run.work.git.commit(std::slice::from_ref(&path), &message) {
                 Ok(_) | Err(GitError::NothingToCommit) => Ok(()),

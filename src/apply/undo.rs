@@ -74,11 +74,15 @@ impl Run<'_> {
                 reason: format!("{} is retired or compromised", dead.id),
             });
         }
-        if !self.progress().retirement_begun() {
-            self.rewrite_back()?;
-            self.commit_back()?;
-            self.await_readers()?;
-        }
+        // What others pushed since goes back with the rest, and comes in the way of our push.
+        self.take_tip()?;
+        self.rewrite_back()?;
+        self.commit_back()?;
+        self.push()?;
+        self.run_commands()?;
+        self.await_readers()?;
+        self.look_again_back()?;
+        self.renew_lease()?;
         let ids = self.minted_by_plan();
         self.withdraw_everywhere(&ids)?;
         self.advance(&ids, State::Retired)?;
@@ -156,9 +160,43 @@ impl Run<'_> {
         }
         let wrong = differs(self)?;
         if wrong.is_empty() {
-            self.push_ledger()
+            Ok(())
         } else {
             Err(ApplyError::PublishMismatch { paths: wrong })
+        }
+    }
+
+    /// Looks again before minted identities leave: nothing is wrapped to them, here or at the remote, and each reader still
+    /// holds what it is to read with.
+    fn look_again_back(&mut self) -> Result<(), ApplyError> {
+        if let Some(behind) = self.take_tip()? {
+            return Err(behind);
+        }
+        let ids = self.minted_by_plan();
+        let gone: Vec<_> = ids.iter().filter_map(|id| self.recipient_of(id)).collect();
+        let stragglers = self.stragglers(&gone)?;
+        if !stragglers.is_empty() {
+            return Err(ApplyError::Stragglers {
+                paths: stragglers.iter().map(|(p, _)| p.to_string()).collect(),
+            });
+        }
+        self.check_head(&gone)?;
+        let mut failures = Vec::new();
+        for reader in &self.plan().readers {
+            let held = self.work.targets[&reader.name]
+                .read()
+                .map_err(ApplyError::target(&reader.name))?;
+            if !reader.loses.iter().all(|r| held.identities.holds(r)) {
+                failures.push(format!(
+                    "{} no longer holds the identity that it is to read with again",
+                    reader.name
+                ));
+            }
+        }
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(ApplyError::Gate { failures })
         }
     }
 

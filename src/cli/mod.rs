@@ -13,6 +13,7 @@ pub mod encrypt;
 pub mod error;
 pub mod exposure;
 pub mod init;
+mod kept_sealed;
 mod narrator;
 pub mod plan;
 mod planning;

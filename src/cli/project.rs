@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use crate::apply::{JournalFile, Observer, TOPOLOGY_PATH, Workspace};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
+use crate::cli::kept_sealed;
 use crate::cli::unopened::{self, Unopened};
 use crate::fleet::ssh::HAS_LIBSSH2;
 use crate::fleet::{
@@ -138,6 +139,7 @@ impl Project {
                 _ => format!("{} was not looked into", path.display()),
             })
             .collect();
+        let identities = kept_sealed::for_documents(self, &scan.documents);
         let bar = context
             .ui
             .progress("opening documents", scan.documents.len() as u64);
@@ -145,7 +147,7 @@ impl Project {
             .documents
             .into_par_iter()
             .map(|found| {
-                let facts = facts_of(found, &self.lookup.identities);
+                let facts = facts_of(found, &identities);
                 bar.step();
                 facts
             })

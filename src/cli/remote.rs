@@ -25,6 +25,12 @@ pub fn ask_first(project: &Project) -> Result<(), CliError> {
                 "nothing was changed; see that this works: git ls-remote {remote}"
             ))
     };
+    if !project.git.remotes()?.contains(remote) {
+        return Err(CliError::failed(format!(
+            "[publish] names the remote {remote}, which git does not know here"
+        ))
+        .hint(format!("git remote add {remote} URL")));
+    }
     match lease::look(&project.git, remote) {
         Ok(None) => {}
         Ok(Some(held)) => {

@@ -104,6 +104,14 @@ pub enum Step {
     Run {
         /// Its index in `[publish] run`.
         index: usize,
+        /// The wave it is run for; none where there is one wave only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wave: Option<String>,
+    },
+    /// See that the readers of a wave that others wait for run the new revision.
+    Ready {
+        /// The wave.
+        wave: String,
     },
     /// Remove an identity from a reader.
     Retire {

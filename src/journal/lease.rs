@@ -102,6 +102,7 @@ fn is_everybodys(step: &Step) -> bool {
         | Step::Prove
         | Step::Stage
         | Step::Run { .. }
+        | Step::Ready { .. }
         | Step::Retire { .. }
         | Step::Record
         | Step::Withdraw { .. } => true,

@@ -126,6 +126,11 @@ impl Progress {
             Entry::Started { step } => {
                 // Done once, begun again: a resume found that it no longer holds.
                 self.done.remove(&step);
+                if step == Step::Publish {
+                    // What is published again is deployed again.
+                    self.done
+                        .retain(|s| !matches!(s, Step::Run { .. } | Step::Ready { .. }));
+                }
                 self.started.insert(step);
             }
             Entry::Done { step } => {

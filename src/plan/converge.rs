@@ -381,7 +381,10 @@ fn widening(
                 .after
                 .iter()
                 .any(|p| matches!(p, Party::Identity(id) if reader.needs.contains(id)));
-            let read = document.before.iter().any(|r| target.held.contains(r));
+            let read = document
+                .before
+                .iter()
+                .any(|r| target.held.contains(r) || was_held_by(input, target, r));
             if reads && !read {
                 problems.push(PlanProblem::Widening {
                     path: document.path.clone(),
@@ -391,6 +394,19 @@ fn widening(
         }
     }
     problems
+}
+
+/// Whether a recipient was this reader's own until it was retired: a document that came late (protocol rule 13).
+fn was_held_by(input: &PlanInput<'_>, target: &TargetFacts, recipient: &Recipient) -> bool {
+    let record = input.ledger.record_of(recipient);
+    record.is_some_and(|r| {
+        r.state == State::Retired
+            && match &r.holder {
+                Holder::Zone(zone) => *zone == target.zone,
+                Holder::Host(host) => *host == target.name,
+                Holder::Shared(_) => false,
+            }
+    })
 }
 
 /// Whether a recipient was minted for a zone or host, rather than adopted.

@@ -25,7 +25,7 @@ pub use glob::{Glob, GlobError};
 pub use host::{Cluster, ClusterTarget, Host, HostTarget, Reader, SecretEntry, Transport};
 pub use parse::parse;
 pub use problem::TopologyProblem;
-pub use publish::Publish;
+pub use publish::{Publish, Wave};
 pub use zone::{IdentityScope, Place, Shared, Zone};
 
 /// The whole of `cofferdam.toml`, in the order in which it is written.

@@ -197,6 +197,18 @@ impl Git {
         self.named("merge-base", output).map(Some)
     }
 
+    /// The message of a commit, trailing line breaks left out.
+    ///
+    /// # Errors
+    /// See [`GitError`].
+    pub fn message(&self, commit: &Oid) -> Result<String, GitError> {
+        let args = ["--no-show-signature", "-1", "--format=%B", commit.as_str()];
+        let output = self.read("log", &args)?;
+        Ok(String::from_utf8_lossy(&output)
+            .trim_end_matches('\n')
+            .to_owned())
+    }
+
     /// Name of whoever commits here.
     ///
     /// # Errors

@@ -258,8 +258,12 @@ impl<'f> Reader<'f> {
         kind: &'static str,
         name: &str,
     ) -> Vec<String> {
-        let names = section.strings(key).unwrap_or_default();
+        let names = match kind {
+            "publish" => section.string_or_strings(key),
+            _ => section.strings(key),
+        };
         names
+            .unwrap_or_default()
             .into_iter()
             .map(|(mention, at)| {
                 let spot = Spot::Mention(kind, name.to_owned(), mention.clone());

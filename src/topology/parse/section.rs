@@ -232,6 +232,14 @@ impl<'f> Section<'f> {
         Some(out)
     }
 
+    /// As [`Self::strings`]; one string stands for a list of it.
+    pub(super) fn string_or_strings(&self, key: &'static str) -> Option<Vec<Placed<String>>> {
+        if self.table.get(key).is_some_and(Item::is_str) {
+            return self.string(key).map(|one| vec![one]);
+        }
+        self.strings(key)
+    }
+
     /// The table under a key that may be absent.
     pub(super) fn table(&self, key: &'static str) -> Option<Section<'f>> {
         let item = self.item(key)?;
