@@ -230,3 +230,31 @@ fn nothing_points_outside_the_project() {
     }
     report(&problems);
 }
+
+#[test]
+fn the_default_build_holds_no_c_code() {
+    let listed = |features: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO"))
+            .args(["tree", "--offline", "--locked", "--prefix", "none"])
+            .args(["--edges", "normal,build", "--format", "{p}"])
+            .args(features)
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let names = text.lines().filter_map(|line| line.split(' ').next());
+        names.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    // `cc`, `cmake` and `pkg-config` are how crates build and find C code; `linux-raw-sys` is numbers in Rust.
+    let is_c = |name: &&String| {
+        matches!(name.as_str(), "cc" | "cmake" | "pkg-config" | "bindgen")
+            || (name.ends_with("-sys") && *name != "linux-raw-sys")
+    };
+    let crates = listed(&[]);
+    assert!(crates.contains("age"));
+    assert_eq!(crates.iter().filter(is_c).collect::<Vec<_>>(), [""; 0]);
+    // What is looked for is found where it is.
+    let crates = listed(&["--features", "libssh2"]);
+    assert!(crates.contains("libssh2-sys") && crates.contains("openssl-sys"));
+}

@@ -248,6 +248,30 @@ fn a_document_in_two_zones_or_in_none() {
 }
 
 #[test]
+#[cfg(not(feature = "libssh2"))]
+fn a_transport_that_is_not_built_in() {
+    let Some(homeops) = prepared() else { return };
+    edit(&homeops, TOPOLOGY, |text| {
+        let line = "local = \"../targets/kasm\"";
+        assert_eq!(text.matches(line).count(), 1, "{text}");
+        text.replace(line, "ssh = \"root@kasm\"\ntransport = \"libssh2\"")
+    });
+    let said = refused(
+        &homeops,
+        "transport",
+        &mut homeops.command(&["split", "--yes", "--allow-dirty"]),
+        1,
+    );
+    for wanted in [
+        "transport of: kasm",
+        "leave `transport` out",
+        "--features libssh2",
+    ] {
+        assert!(said.contains(wanted), "{said}");
+    }
+}
+
+#[test]
 fn a_dirty_work_tree() {
     let Some(homeops) = prepared() else { return };
     edit(&homeops, "README.md", |text| format!("{text}mine\n"));

@@ -8,7 +8,7 @@
     reason = "a test may fail where it stands"
 )]
 
-mod support;
+pub mod support;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;

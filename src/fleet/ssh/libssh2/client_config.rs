@@ -198,8 +198,10 @@ impl Collector {
             let patterns = rest
                 .next()
                 .ok_or_else(|| not_followed("a Match without its patterns", at))?;
+            // Here, unlike for `Host`, capital letters are as good as small ones.
+            let patterns = patterns.to_ascii_lowercase();
             let patterns: Vec<String> = patterns.split(',').map(str::to_owned).collect();
-            applies &= one_of(&patterns, &subject) != is_not;
+            applies &= one_of(&patterns, &subject.to_ascii_lowercase()) != is_not;
         }
         Ok(applies)
     }
@@ -312,14 +314,14 @@ fn is_yes(word: &str) -> bool {
     word.eq_ignore_ascii_case("yes") || word.eq_ignore_ascii_case("true")
 }
 
-/// Whether one of the patterns fits and no negated one does.
+/// Whether one of the patterns fits and no negated one does. `Host` tells capital letters from small ones.
 fn one_of(patterns: &[String], name: &str) -> bool {
-    let (mut found, name) = (false, name.to_ascii_lowercase());
+    let mut found = false;
     for pattern in patterns {
         match pattern.strip_prefix('!') {
-            Some(pattern) if fits(&pattern.to_ascii_lowercase(), &name) => return false,
+            Some(pattern) if fits(pattern, name) => return false,
             Some(_) => {}
-            None => found |= fits(&pattern.to_ascii_lowercase(), &name),
+            None => found |= fits(pattern, name),
         }
     }
     found

@@ -11,6 +11,8 @@ mod jump;
 mod known_hosts;
 mod login;
 mod patience;
+#[cfg(test)]
+mod tests;
 
 use std::io::{Read, Write};
 use std::sync::atomic::Ordering;
