@@ -1,7 +1,7 @@
 //! `cofferdam init`: proposes the topology from what the repository says.
 
 mod conversation;
-mod material;
+pub(super) mod material;
 mod roles;
 
 use std::collections::BTreeMap;

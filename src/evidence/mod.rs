@@ -7,6 +7,7 @@
 mod ansible;
 mod argocd;
 mod compose;
+pub mod consumers;
 mod creation_rules;
 mod flux;
 mod folders;

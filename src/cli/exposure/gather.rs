@@ -7,6 +7,8 @@ use rayon::prelude::*;
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
+use crate::cli::init::material;
+use crate::evidence::consumers::consumers;
 use crate::exposure::{
     Exposure, FingerprintKey, History, LeafFacts, LeafPlace, Subject, Today, TodayFile,
     VersionFacts, plain_facts, read_version,
@@ -113,6 +115,16 @@ pub fn exposure(
     }
     let mut exposure = history.exposure(subjects, &today);
     exposure.notes = reader.notes(&exposure)?;
+    // Who takes a value is worth knowing; that a file of another tool cannot be read is not, here.
+    if let Ok(sources) = material::collect(git, context) {
+        let consumers = consumers(&sources);
+        for leaf in &mut exposure.leaves {
+            let users = consumers
+                .iter()
+                .find(|(path, _)| path.as_str() == leaf.file);
+            leaf.used_by = users.map(|(_, users)| users.clone()).unwrap_or_default();
+        }
+    }
     Ok(exposure)
 }
 

@@ -17,7 +17,7 @@ const MAX_TEXT: u64 = 1 << 20;
 ///
 /// # Errors
 /// If git cannot list the files, or a file that may be a SOPS document cannot be read.
-pub(super) fn collect(git: &Git, context: &Context) -> Result<Sources, CliError> {
+pub fn collect(git: &Git, context: &Context) -> Result<Sources, CliError> {
     let scan = Scan::of_repository(git)?;
     let problems: Vec<String> = scan
         .problems()
