@@ -19,9 +19,11 @@ use cofferdam::fleet::{Delivered, SshProgram, Target, TargetError, Withdrawn};
 use cofferdam::keys::key_file::KeyFile;
 use cofferdam::keys::{Identity, Recipient};
 use cofferdam::ledger::ReceiptKind;
+use support::bench::by_ssh as by_ssh_on;
 use support::bench::{
     Bench, busybox, chmod, host, mode, names, prove, text_of, told, transport, transport_line,
 };
+use support::ground::Ground;
 use support::homeops::{Homeops, VPS};
 use support::sshd::{Fleet, Manners, have_sshd};
 use support::{Ran, Sandbox, have_peers};
@@ -737,6 +739,42 @@ fn hosts_that_cannot_be_read_are_all_named_before_anything_is_done() {
         files.retain(|name, _| !name.starts_with("ssh/"));
     }
     support::assert_same_files(&before, &after);
+}
+
+#[test]
+fn two_hosts_with_one_host_key_are_refused_by_name() {
+    if !have_sshd() || !have_peers(&["git"]) {
+        return;
+    }
+    let sandbox = Sandbox::in_memory();
+    let ground = Ground::small(&sandbox);
+    let mut fleet = Fleet::new(&ground.folder);
+    fleet.add("gate", &Manners::default());
+    fleet.add("kasm", &Manners::default());
+    let copy = Manners {
+        key_of: Some("kasm".to_owned()),
+        // The key of the host in between is another host's, and nobody's here.
+        jump: Some("gate".to_owned()),
+        ..Manners::default()
+    };
+    fleet.add(VPS, &copy);
+    by_ssh_on(&ground, "kasm", "");
+    by_ssh_on(&ground, VPS, "");
+    let first = ground.first();
+    let refused = Ran::of(
+        ground
+            .command(&["split", "--yes"])
+            .env("COFFERDAM_SSH", fleet.program()),
+    )
+    .expect_code(1)
+    .stderr;
+    let wanted = format!("kasm and {VPS} show one SSH host key, SHA256:");
+    assert!(refused.contains(&wanted), "{refused}");
+    assert!(
+        refused.contains("hint: declare a machine once"),
+        "{refused}"
+    );
+    ground.expect_first(&first, "refused");
 }
 
 #[test]

@@ -43,6 +43,15 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Protocol rule 14: from here on, clones that do not know of this run's identities write to no reader that it wrote
+    /// to. Saved together with what is minted.
+    fn raise_generation(&mut self) -> Result<(), ApplyError> {
+        let run = self.progress().run.clone();
+        self.ledger.raise_generation(run.as_str())?;
+        self.claim_targets();
+        Ok(())
+    }
+
     /// Protocol rule 1: what is retired stays readable to operators and recovery.
     fn adopt(&mut self, id: &str, recipient: &Recipient) -> Result<(), ApplyError> {
         let identity = self
@@ -53,6 +62,7 @@ impl Run<'_> {
         self.step(Step::Adopt { id: id.to_owned() }, |run| {
             run.seal(id, &identity)?;
             let record = Record::adopted(id, recipient.clone(), now());
+            run.raise_generation()?;
             run.ledger.add(record)?;
             run.save_ledger()
         })
@@ -69,6 +79,7 @@ impl Run<'_> {
             .holder
             .clone();
         self.seal(id, &identity)?;
+        self.raise_generation()?;
         self.ledger
             .add(Record::minted(id, holder, recipient, now()))?;
         self.save_ledger()?;

@@ -153,7 +153,7 @@ impl<'a> Run<'a> {
         ledger: Ledger,
         hold_at: Option<Phase>,
     ) -> Self {
-        Self {
+        let run = Self {
             work,
             journal,
             ledger,
@@ -161,6 +161,17 @@ impl<'a> Run<'a> {
             hold_at,
             waived: Vec::new(),
             failed: BTreeMap::new(),
+        };
+        run.claim_targets();
+        run
+    }
+
+    /// Tells every target for which generation of the ledger this works.
+    fn claim_targets(&self) {
+        if let Some(generation) = self.ledger.generation() {
+            for target in self.work.targets.values() {
+                target.claim(generation);
+            }
         }
     }
 

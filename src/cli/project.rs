@@ -55,7 +55,7 @@ impl Project {
         let root = git.root().to_owned();
         let topology = load_topology(&root)?;
         let ledger = load_ledger(&root)?;
-        let targets = targets(&topology, &root)?;
+        let targets = targets(&topology, &root, &ledger)?;
         let lookup = keystore::look_up(&Surroundings::of_process());
         for warning in &lookup.warnings {
             context.ui.warn(warning);
@@ -104,7 +104,7 @@ impl Project {
         // Another run may have ended between the two.
         project.topology = load_topology(&project.root)?;
         project.ledger = load_ledger(&project.root)?;
-        project.targets = targets(&project.topology, &project.root)?;
+        project.targets = targets(&project.topology, &project.root, &project.ledger)?;
         Ok((project, lock))
     }
 
@@ -189,12 +189,21 @@ impl Project {
         let clusters = self.topology.clusters.iter().map(Reader::Cluster);
         let mut facts = Vec::new();
         let mut problems = Vec::new();
+        let mut ahead = Vec::new();
         let readers: Vec<Reader<'_>> = hosts.chain(clusters).collect();
         let read = abreast(&readers, |reader| self.targets[reader.name()].read());
         for (reader, held) in readers.into_iter().zip(read) {
             let target = &self.targets[reader.name()];
             match held {
                 Ok(held) => {
+                    if let Some(found) = &held.ahead {
+                        ahead.push(format!(
+                            "{} was written to by run {} from another clone, at generation {} of the ledger; this clone is behind it",
+                            target.name(),
+                            found.run(),
+                            found.number()
+                        ));
+                    }
                     for finding in &held.permissions {
                         context.ui.warn(format!(
                             "{} on {} is open to others (mode {:04o})",
@@ -219,11 +228,36 @@ impl Project {
                 }
             }
         }
+        problems.extend(self.one_for_two());
+        if !ahead.is_empty() {
+            return Err(CliError::many(Kind::Stopped, ahead).hint("git pull"));
+        }
         if problems.is_empty() {
             Ok(facts)
         } else {
             Err(CliError::many_with_hints(Kind::Failed, problems))
         }
+    }
+}
+
+impl Project {
+    /// Protocol rule 22: hosts that showed one SSH host key, each pair of neighbours with what to do. One machine that
+    /// stands for two answers for both, and one identity file is written for two zones.
+    fn one_for_two(&self) -> Vec<(String, Option<String>)> {
+        let mut shown: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for (name, target) in &self.targets {
+            if let Some(key) = target.host_key() {
+                shown.entry(key).or_default().push(name);
+            }
+        }
+        let several = shown.into_iter().filter(|(_, names)| names.len() > 1);
+        several
+            .map(|(key, names)| {
+                let text = format!("{} show one SSH host key, {key}", names.join(" and "));
+                let hint = "declare a machine once; give one that was copied from another keys of its own: rm /etc/ssh/ssh_host_* && ssh-keygen -A";
+                (text, Some(hint.to_owned()))
+            })
+            .collect()
     }
 }
 
@@ -279,6 +313,7 @@ fn is_ours(path: &str) -> bool {
 fn targets(
     topology: &Topology,
     root: &std::path::Path,
+    ledger: &Ledger,
 ) -> Result<BTreeMap<String, Box<dyn Target>>, CliError> {
     let hosts = topology.hosts.iter().map(Reader::Host);
     let clusters = topology.clusters.iter().map(Reader::Cluster);
@@ -316,6 +351,9 @@ fn targets(
         };
         // What is reached by neither program is a directory: there is no fourth kind.
         if let Some(target) = boxed.or_else(|| local_target(reader, root)) {
+            if let Some(generation) = ledger.generation() {
+                target.claim(generation);
+            }
             targets.insert(reader.name().to_owned(), target);
         }
     }

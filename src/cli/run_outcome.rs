@@ -5,6 +5,8 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::project::Project;
 use crate::cli::ui::Tone;
+use crate::cli::unopened;
+use crate::fleet::TargetError;
 use crate::repo::git::GitError;
 
 /// Tells how a run ended.
@@ -65,6 +67,9 @@ fn hints(error: &ApplyError) -> Vec<String> {
         )]
     };
     match error {
+        ApplyError::Target { source, .. } if matches!(source, TargetError::Ahead { .. }) => {
+            unopened::target_hint(source).into_iter().collect()
+        }
         ApplyError::Gate { .. } => then("mend these readers"),
         ApplyError::NotCommitted => then("commit the changes (git add -A && git commit)"),
         ApplyError::Git(GitError::Locked { .. })

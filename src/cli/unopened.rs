@@ -95,6 +95,9 @@ pub fn target_hint(error: &TargetError) -> Option<String> {
         TargetError::Symlink { .. } | TargetError::Write { .. } | TargetError::Read { .. } => {
             "put a regular file there that you may read and replace".to_owned()
         }
+        TargetError::Ahead { place, .. } => format!(
+            "take that run's ledger: git pull (only if that clone is lost for good, remove {place})"
+        ),
         _ => return None,
     })
 }

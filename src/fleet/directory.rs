@@ -12,12 +12,17 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::fleet::generation::{Claim, mark_in, with_mark};
 use crate::fleet::{Before, DirectoryCluster, DirectoryHost, FileBefore, Target, TargetError};
 use crate::keys::Recipient;
 use crate::keys::key_file::KeyFile;
+use crate::ledger::Mark;
 use crate::repo::atomic_write::{self, Mode};
 use crate::repo::durable;
 use crate::topology::host::{ClusterTarget, HostTarget, Reader};
+
+/// The mode of a file of generations: no secret, nobody else's business.
+const MARKS_MODE: u32 = 0o600;
 
 /// The directory target of a reader, `local` being relative to `base`; none for a reader that is reached otherwise.
 pub fn local_target(reader: Reader<'_>, base: &Path) -> Option<Box<dyn Target>> {
@@ -131,14 +136,85 @@ impl Root {
         mode: u32,
     ) -> Result<(), TargetError> {
         let full = self.resolve(path)?;
+        self.make_folders(&full)?;
+        let expected = read.map(|read| read.bytes.as_slice());
+        atomic_write::replace_expecting(&full, expected, text.as_bytes(), Mode::Exact(mode))
+            .map_err(|e| self.write_error(e))
+    }
+
+    fn make_folders(&self, full: &Path) -> Result<(), TargetError> {
         if let Some(folder) = full.parent() {
             if let Some(above) = folder.parent() {
                 atomic_write::create_folder(above, 0o755).map_err(|e| self.write_error(e))?;
             }
             atomic_write::create_folder(folder, 0o700).map_err(|e| self.write_error(e))?;
         }
-        let expected = read.map(|read| read.bytes.as_slice());
-        atomic_write::replace_expecting(&full, expected, text.as_bytes(), Mode::Exact(mode))
+        Ok(())
+    }
+
+    /// What the file of generations at `path` says of the claimed lineage.
+    pub(super) fn mark(&self, path: &str, claimed: &Claim) -> Result<Option<Mark>, TargetError> {
+        let Some(claimed) = claimed.get() else {
+            return Ok(None);
+        };
+        Ok(mark_in(&self.marks(path)?, claimed.lineage()))
+    }
+
+    fn marks(&self, path: &str) -> Result<String, TargetError> {
+        let full = self.resolve(path)?;
+        let bytes = atomic_write::read_no_follow(&full).map_err(|e| self.write_error(e))?;
+        Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
+    }
+
+    /// Protocol rule 14: refuses a target that a later generation wrote to.
+    pub(super) fn guard(&self, path: &str, claimed: &Claim) -> Result<(), TargetError> {
+        match claimed.ahead(self.mark(path, claimed)?.as_ref()) {
+            None => Ok(()),
+            Some(found) => Err(TargetError::Ahead {
+                target: self.target.clone(),
+                found,
+                place: self.resolve(path)?.display().to_string(),
+            }),
+        }
+    }
+
+    /// Lets the target carry the claimed generation: done right before a write, so that a crash in between leaves a target
+    /// that an older clone does not write to.
+    pub(super) fn raise(&self, path: &str, claimed: &Claim) -> Result<(), TargetError> {
+        self.guard(path, claimed)?;
+        match claimed.get() {
+            None => Ok(()),
+            Some(claimed) => self.put_mark(path, claimed.lineage(), Some(claimed.mark())),
+        }
+    }
+
+    /// Lets the target carry what it carried before a delivery.
+    pub(super) fn lower(
+        &self,
+        path: &str,
+        claimed: &Claim,
+        before: &Before,
+    ) -> Result<(), TargetError> {
+        match claimed.get() {
+            None => Ok(()),
+            Some(claimed) => self.put_mark(path, claimed.lineage(), before.generation.as_ref()),
+        }
+    }
+
+    fn put_mark(&self, path: &str, lineage: &str, mark: Option<&Mark>) -> Result<(), TargetError> {
+        let full = self.resolve(path)?;
+        let text = self.marks(path)?;
+        let after = with_mark(&text, lineage, mark);
+        if after == text {
+            return Ok(());
+        }
+        if after.is_empty() {
+            return atomic_write::remove(&full)
+                .map(|_| ())
+                .map_err(|e| self.write_error(e));
+        }
+        self.make_folders(&full)?;
+        atomic_write::replace(&full, after.as_bytes(), Mode::Exact(MARKS_MODE))
             .map_err(|e| self.write_error(e))
     }
 

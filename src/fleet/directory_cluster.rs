@@ -11,22 +11,27 @@ use std::path::PathBuf;
 
 use crate::fleet::directory::{Opened, Root};
 use crate::fleet::directory_host::unique;
+use crate::fleet::generation::Claim;
 use crate::fleet::{
     Before, Challenge, Delivered, Held, Receipt, Target, TargetError, TargetKind, Withdrawn,
 };
 use crate::keys::key_file::KeyFile;
 use crate::keys::{Identity, IdentitySet, Recipient};
+use crate::ledger::Generation;
 use crate::topology::host::SecretEntry;
 
 /// Entries with this ending are what Flux reads as age identities.
 const ENDING: &str = ".agekey";
 const MODE: u32 = 0o600;
+/// Stands for an annotation on each Secret.
+const MARKS: &str = ".cofferdam-generation";
 
 /// A directory of `<namespace>/<secret>/<entry>` files. A new identity gets an entry of its own, `<id>.agekey`.
 #[derive(Debug)]
 pub struct DirectoryCluster {
     root: Root,
     secrets: Vec<SecretEntry>,
+    claim: Claim,
 }
 
 impl DirectoryCluster {
@@ -38,6 +43,7 @@ impl DirectoryCluster {
                 folder: root,
             },
             secrets: secrets.to_vec(),
+            claim: Claim::default(),
         }
     }
 
@@ -111,16 +117,23 @@ impl Target for DirectoryCluster {
         for (path, opened) in &entries {
             self.root.note(&mut before, path, Some(opened));
         }
+        before.generation = self.root.mark(MARKS, &self.claim)?;
         let files = || entries.iter().map(|(_, opened)| &opened.file);
         Ok(Held {
             identities: IdentitySet::new(files().flat_map(KeyFile::identities).collect()),
             recipients: unique(files().flat_map(KeyFile::recipients).collect()),
             permissions: Vec::new(),
+            ahead: self.claim.ahead(before.generation.as_ref()),
             before,
         })
     }
 
+    fn claim(&self, generation: &Generation) {
+        self.claim.set(generation);
+    }
+
     fn deliver(&self, id: &str, identity: &Identity) -> Result<Delivered, TargetError> {
+        self.root.guard(MARKS, &self.claim)?;
         let mut outcome = Delivered::AlreadyThere;
         let entries = self.entries()?;
         for folder in self.folders() {
@@ -139,6 +152,7 @@ impl Target for DirectoryCluster {
             let file = opened.as_ref().map_or(&empty, |opened| &opened.file);
             let text = file.with_identity(&[&format!("cofferdam: {id}")], identity);
             let mode = opened.as_ref().map_or(MODE, |opened| opened.mode);
+            self.root.raise(MARKS, &self.claim)?;
             self.root
                 .write(&path, opened.as_ref(), text.expose(), mode)?;
             outcome = Delivered::Placed;
@@ -177,12 +191,16 @@ impl Target for DirectoryCluster {
         recipient: &Recipient,
         before: Option<&Before>,
     ) -> Result<Withdrawn, TargetError> {
+        self.root.guard(MARKS, &self.claim)?;
         let mut outcome = Withdrawn::WasAbsent;
         for (path, opened) in self.entries()? {
             if !opened.file.holds(recipient) {
                 continue;
             }
             outcome = Withdrawn::Removed;
+            if before.is_none() {
+                self.root.raise(MARKS, &self.claim)?;
+            }
             let file_before = before.and_then(|before| before.files.get(&path).copied());
             let text = Root::text_without(&opened, recipient, file_before);
             // An entry without any identity makes Flux fail: it goes, with what comments it has.
@@ -197,6 +215,7 @@ impl Target for DirectoryCluster {
             }
         }
         if let Some(before) = before {
+            self.root.lower(MARKS, &self.claim, before)?;
             self.root.remove_folders(before)?;
         }
         Ok(outcome)

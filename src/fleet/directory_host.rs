@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fleet::deployed;
 use crate::fleet::directory::Root;
+use crate::fleet::generation::{Claim, beside};
 use crate::fleet::{
     Before, Challenge, Delivered, Deployed, DeployedClone, Held, Permission, PermissionFinding,
     Receipt, Target, TargetError, TargetKind, Withdrawn,
@@ -21,6 +22,7 @@ use crate::fleet::{
 use crate::inventory::Digest;
 use crate::keys::key_file::KeyFile;
 use crate::keys::{Identity, IdentitySet, Recipient};
+use crate::ledger::Generation;
 use crate::repo_path::RepoPath;
 
 /// The mode of an identity file: its owner reads it, nobody writes it.
@@ -31,6 +33,7 @@ const MODE: u32 = 0o400;
 pub struct DirectoryHost {
     root: Root,
     identity_file: String,
+    claim: Claim,
 }
 
 impl DirectoryHost {
@@ -42,6 +45,7 @@ impl DirectoryHost {
                 folder: root,
             },
             identity_file: identity_file.to_owned(),
+            claim: Claim::default(),
         }
     }
 
@@ -136,6 +140,8 @@ impl Target for DirectoryHost {
         let mut before = Before::default();
         self.root
             .note(&mut before, &self.identity_file, opened.as_ref());
+        let marks = beside(&self.identity_file);
+        before.generation = self.root.mark(&marks, &self.claim)?;
         let permissions = self.permissions(opened.as_ref().map(|opened| opened.mode))?;
         let (identities, recipients) = match &opened {
             Some(opened) => (opened.file.identities(), opened.file.recipients()),
@@ -145,11 +151,18 @@ impl Target for DirectoryHost {
             identities: IdentitySet::new(identities),
             recipients: unique(recipients),
             permissions,
+            ahead: self.claim.ahead(before.generation.as_ref()),
             before,
         })
     }
 
+    fn claim(&self, generation: &Generation) {
+        self.claim.set(generation);
+    }
+
     fn deliver(&self, id: &str, identity: &Identity) -> Result<Delivered, TargetError> {
+        let marks = beside(&self.identity_file);
+        self.root.guard(&marks, &self.claim)?;
         let opened = self.root.open(&self.identity_file)?;
         let is_there = |file: &KeyFile| identity.recipient_ref().is_some_and(|r| file.holds(r));
         if opened
@@ -166,6 +179,7 @@ impl Target for DirectoryHost {
             Delivered::Placed
         };
         let text = file.with_identity(&[&format!("cofferdam: {id}")], identity);
+        self.root.raise(&marks, &self.claim)?;
         self.root
             .write(&self.identity_file, opened.as_ref(), text.expose(), MODE)?;
         Ok(outcome)
@@ -182,6 +196,8 @@ impl Target for DirectoryHost {
         recipient: &Recipient,
         before: Option<&Before>,
     ) -> Result<Withdrawn, TargetError> {
+        let marks = beside(&self.identity_file);
+        self.root.guard(&marks, &self.claim)?;
         let path = self.identity_file.trim_start_matches('/');
         let file_before = before.and_then(|before| before.files.get(path).copied());
         let mut outcome = Withdrawn::WasAbsent;
@@ -196,6 +212,9 @@ impl Target for DirectoryHost {
             let made_by_us = before.is_some() && file_before.is_none();
             // An earlier, killed undo may have got as far as the text.
             let mode = file_before.map_or(if holds { MODE } else { opened.mode }, |b| b.mode);
+            if holds && before.is_none() {
+                self.root.raise(&marks, &self.claim)?;
+            }
             if made_by_us && text.trim().is_empty() {
                 self.root.remove(&self.identity_file, &opened)?;
             } else if holds || mode != opened.mode {
@@ -204,6 +223,7 @@ impl Target for DirectoryHost {
             }
         }
         if let Some(before) = before {
+            self.root.lower(&marks, &self.claim, before)?;
             self.root.remove_folders(before)?;
         }
         Ok(outcome)

@@ -10,6 +10,7 @@ mod deployed;
 pub mod directory;
 mod directory_cluster;
 mod directory_host;
+mod generation;
 pub mod kubernetes;
 pub mod ssh;
 mod target;

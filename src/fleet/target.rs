@@ -9,7 +9,7 @@ use crate::inventory::Before;
 use crate::keys::key_file::KeyFileError;
 use crate::keys::wrap::UnwrapError;
 use crate::keys::{Identity, IdentitySet, Recipient};
-use crate::ledger::ReceiptKind;
+use crate::ledger::{Generation, Mark, ReceiptKind};
 use crate::repo::atomic_write::WriteError;
 use crate::repo_path::RepoPath;
 
@@ -55,6 +55,18 @@ pub trait Target: Send + Sync {
     /// As [`Target::prove`].
     fn prove_all(&self, challenges: &[Challenge]) -> Result<Vec<Receipt>, TargetError> {
         challenges.iter().map(|one| self.prove(one)).collect()
+    }
+
+    /// The digest of the SSH host key that it showed at the last connection; none for what is reached otherwise.
+    fn host_key(&self) -> Option<String> {
+        None
+    }
+
+    /// Says for which generation of the ledger the calls to come are made. A target that carries a later one, or another
+    /// run's of the same number, takes no deliveries and no withdrawals from then on ([`TargetError::Ahead`]); any other
+    /// carries this one once it was written to, from just before the write on.
+    fn claim(&self, generation: &Generation) {
+        let _ = generation;
     }
 
     /// Takes the identity of `recipient` away, and only that. Given what was there before the delivery, the rest of the
@@ -114,6 +126,8 @@ pub struct Held {
     pub recipients: Vec<Recipient>,
     /// Files and folders that others may read.
     pub permissions: Vec<PermissionFinding>,
+    /// The generation that wrote there last, if the one that was claimed is behind it.
+    pub ahead: Option<Mark>,
     /// What [`Target::withdraw`] needs to bring the first state back; no secret.
     pub before: Before,
 }
@@ -231,6 +245,19 @@ pub enum TargetError {
         target: String,
         /// The file.
         path: PathBuf,
+    },
+    /// A ledger that knows more was at work there; nothing was written.
+    #[error(
+        "{target} was written to by run {} from another clone, at generation {} of the ledger",
+        .found.run(), .found.number()
+    )]
+    Ahead {
+        /// The target.
+        target: String,
+        /// What it carries.
+        found: Mark,
+        /// Where, for whoever knows that the other clone is lost.
+        place: String,
     },
     /// A file could not be written or removed.
     #[error("cannot write to {target}")]

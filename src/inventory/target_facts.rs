@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::keys::Recipient;
+use crate::ledger::Mark;
 
 /// What kind of reader a target is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct Before {
     pub files: BTreeMap<String, FileBefore>,
     /// The folders on the way that were not, outermost first.
     pub absent_folders: Vec<String>,
+    /// The generation that had written there last; none if none had, or to forget it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Mark>,
 }
 
 /// One file before a delivery.

@@ -3,9 +3,11 @@
 //! Committed with the repository; holds no secret. The only place where an identity's state changes. Receipts here
 //! are a record for people: they open no gate, the recovery recipient's read-back aside.
 
+mod generation;
 mod record;
 mod state;
 
+pub use generation::{Generation, Mark, NoGeneration};
 pub use record::{Holder, ReadBack, Receipt, ReceiptKind, Record};
 pub use state::{State, TransitionError};
 
@@ -26,6 +28,9 @@ const HEADER: &str = "# The public ledger of this repository's identities, writt
 pub struct Ledger {
     /// The version of this file's form; 1.
     version: u32,
+    /// How far it has come; none before the first run that minted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    generation: Option<Generation>,
     /// The identities.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     identities: Vec<Record>,
@@ -49,6 +54,9 @@ pub enum LedgerError {
     /// No such identity.
     #[error("{LEDGER_PATH} knows no identity {0:?}")]
     UnknownId(String),
+    /// There is no generation after the last.
+    #[error("{LEDGER_PATH} cannot be raised to a further generation")]
+    Generation(#[from] NoGeneration),
     /// The id is taken.
     #[error("{LEDGER_PATH} already has an identity {0:?}")]
     TakenId(String),
@@ -120,6 +128,23 @@ impl Ledger {
             .iter()
             .rev()
             .find(|r| r.holder == *holder && r.state.is_live())
+    }
+
+    /// How far the ledger has come; none before the first run that minted.
+    pub fn generation(&self) -> Option<&Generation> {
+        self.generation.as_ref()
+    }
+
+    /// Raises the generation for the run `run`, once.
+    ///
+    /// # Errors
+    /// [`LedgerError::Generation`] if there is none after it, or `run` is no name of a run.
+    pub fn raise_generation(&mut self, run: &str) -> Result<(), LedgerError> {
+        let current = self.generation.as_ref();
+        if current.is_none_or(|generation| generation.mark().run() != run) {
+            self.generation = Some(Generation::after(current, run)?);
+        }
+        Ok(())
     }
 
     /// Adds a record.

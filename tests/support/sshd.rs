@@ -31,6 +31,8 @@ pub struct Manners {
     pub key_is_wrong: bool,
     /// The client's list does not hold its key.
     pub key_is_unknown: bool,
+    /// The host whose host key it has, too.
+    pub key_of: Option<String>,
     /// Nobody listens.
     pub is_dead: bool,
 }
@@ -91,7 +93,14 @@ impl Fleet {
         let folder = self.folder.join(name);
         std::fs::create_dir(&folder).unwrap();
         std::fs::create_dir(folder.join("home")).unwrap();
-        keygen(&folder.join("hostkey"));
+        match &manners.key_of {
+            None => keygen(&folder.join("hostkey")),
+            Some(other) => {
+                for name in ["hostkey", "hostkey.pub"] {
+                    std::fs::copy(self.folder.join(other).join(name), folder.join(name)).unwrap();
+                }
+            }
+        }
         let port = free_port();
         let home = folder.join("home");
         let path = manners.path.as_ref().map(|path| format!(" PATH={path}"));

@@ -342,7 +342,9 @@ impl Target for KubernetesCluster {
             identities: IdentitySet::new(identities),
             recipients: unique(recipients),
             permissions: Vec::new(),
+            ahead: None,
             before: Before {
+                generation: None,
                 files,
                 absent_folders: Vec::new(),
             },

@@ -29,12 +29,14 @@ pub use program::SshProgram;
 
 use crate::fleet::directory::{Opened, Root};
 use crate::fleet::directory_host::unique;
+use crate::fleet::generation::{Claim, beside};
 use crate::fleet::{
     Before, Challenge, Delivered, Deployed, FileBefore, Held, Receipt, Target, TargetError,
     TargetKind, Withdrawn,
 };
 use crate::keys::key_file::KeyFile;
 use crate::keys::{Identity, IdentitySet, Recipient};
+use crate::ledger::{Generation, Mark};
 use crate::repo_path::RepoPath;
 use crate::topology::host::{Host, HostTarget, Transport as Way};
 use reply::Reply;
@@ -57,6 +59,7 @@ pub struct SshHost {
     name: String,
     address: String,
     identity_file: String,
+    claim: Claim,
     after_ship: Vec<String>,
     session: Session,
 }
@@ -64,6 +67,7 @@ pub struct SshHost {
 /// What a look at the host's file gave.
 struct Seen {
     opened: Option<Opened>,
+    generation: Option<Mark>,
     /// Folders on the way that are not there, innermost first.
     absent: Vec<String>,
 }
@@ -79,6 +83,7 @@ impl SshHost {
             name: host.name.clone(),
             address: address.clone(),
             identity_file: host.identity_file.clone(),
+            claim: Claim::default(),
             after_ship: host.after_ship.clone(),
             session: Session::new(
                 transport(host, address, program)?,
@@ -89,8 +94,12 @@ impl SshHost {
     }
 
     fn look(&self) -> Result<Seen, TargetError> {
-        let reply = self.run(Script::new(script::READ), Zeroizing::default())?;
+        let reply = self.run(self.claimed(script::READ), Zeroizing::default())?;
         let head = reply.head();
+        let generation = head
+            .lines()
+            .find_map(|line| line.strip_prefix("generation "))
+            .and_then(|mark| mark.parse().ok());
         let absent = head
             .lines()
             .filter_map(|line| line.strip_prefix("absent "))
@@ -99,6 +108,7 @@ impl SshHost {
         let Some(bytes) = reply.parts().next() else {
             return Ok(Seen {
                 opened: None,
+                generation,
                 absent,
             });
         };
@@ -116,19 +126,43 @@ impl SshHost {
         })?;
         Ok(Seen {
             opened: Some(Opened { bytes, file, mode }),
+            generation,
             absent,
         })
     }
 
+    /// A script that knows the generation that was claimed.
+    fn claimed(&self, body: &'static str) -> Script {
+        let claimed = self.claim.get();
+        let of = |part: fn(&Generation) -> String| claimed.as_ref().map(part).unwrap_or_default();
+        Script::new(body)
+            .set("lineage", &of(|g| g.lineage().to_owned()))
+            .set("number", &of(|g| g.mark().number().to_string()))
+            .set("raised", &of(|g| g.mark().run().to_owned()))
+            .set("tmpmark", &self.temporary_name())
+    }
+
+    /// A name beside the file that a sweep finds.
+    fn temporary_name(&self) -> String {
+        format!(".{}.cofferdam-{}.tmp", self.file_name(), program::random())
+    }
+
     /// Writes the file whole if it still is what was read; then the commands that have to follow.
-    fn write(&self, read: Option<&Opened>, text: &str, mode: u32) -> Result<(), TargetError> {
-        let tmpname = format!(".{}.cofferdam-{}.tmp", self.file_name(), program::random());
-        let script = Script::new(script::WRITE)
+    fn write(
+        &self,
+        read: Option<&Opened>,
+        text: &str,
+        mode: u32,
+        raise: bool,
+    ) -> Result<(), TargetError> {
+        let script = self
+            .claimed(script::WRITE)
+            .set("raise", if raise { "yes" } else { "" })
             .set("want", &digest_of(read))
             .set("new", &digest(text.as_bytes()))
             .set("mode", &format!("{mode:04o}"))
             .set("mask", &format!("{:04o}", 0o777 & !mode))
-            .set("tmpname", &tmpname)
+            .set("tmpname", &self.temporary_name())
             .set(
                 "after",
                 if self.after_ship.is_empty() {
@@ -147,6 +181,18 @@ impl SshHost {
             self.run(script, Zeroizing::default())?;
         }
         Ok(())
+    }
+
+    /// Protocol rule 14: refuses a host that a later generation wrote to.
+    fn guard(&self, seen: &Seen) -> Result<(), TargetError> {
+        match self.claim.ahead(seen.generation.as_ref()) {
+            None => Ok(()),
+            Some(found) => Err(TargetError::Ahead {
+                target: self.name.clone(),
+                found,
+                place: format!("{}:{}", self.address, beside(&self.identity_file)),
+            }),
+        }
     }
 
     /// Runs a script that must end in `ok`.
@@ -178,6 +224,16 @@ impl SshHost {
                     path: PathBuf::from(&self.identity_file),
                 };
             }
+            "ahead" => match rest.parse() {
+                Ok(found) => {
+                    return TargetError::Ahead {
+                        target: self.name.clone(),
+                        found,
+                        place: format!("{}:{}", self.address, beside(&self.identity_file)),
+                    };
+                }
+                Err(_) => return self.nonsense("ahead"),
+            },
             "symlink" => SshProblem::Symlink { path: rest },
             "kind" => SshProblem::WrongKind { path: rest },
             "mangled" => SshProblem::Mangled,
@@ -258,6 +314,7 @@ impl Target for SshHost {
                 .rev()
                 .map(|folder| folder.trim_start_matches('/').to_owned())
                 .collect(),
+            generation: seen.generation,
         };
         let (mut identities, mut recipients) = (Vec::new(), Vec::new());
         if let Some(opened) = &seen.opened {
@@ -274,12 +331,22 @@ impl Target for SshHost {
             recipients: unique(recipients),
             // What others can read is refused, so there is nothing to warn of.
             permissions: Vec::new(),
+            ahead: self.claim.ahead(before.generation.as_ref()),
             before,
         })
     }
 
+    fn host_key(&self) -> Option<String> {
+        self.session.host_key()
+    }
+
+    fn claim(&self, generation: &Generation) {
+        self.claim.set(generation);
+    }
+
     fn deliver(&self, id: &str, identity: &Identity) -> Result<Delivered, TargetError> {
         let seen = self.look()?;
+        self.guard(&seen)?;
         let opened = seen.opened.as_ref();
         let is_there = opened.is_some_and(|opened| {
             let recipient = identity.recipient_ref();
@@ -291,7 +358,7 @@ impl Target for SshHost {
         let empty = KeyFile::empty();
         let file = opened.map_or(&empty, |opened| &opened.file);
         let text = file.with_identity(&[&format!("cofferdam: {id}")], identity);
-        self.write(opened, text.expose(), MODE)?;
+        self.write(opened, text.expose(), MODE, true)?;
         Ok(if is_there {
             Delivered::AlreadyThere
         } else {
@@ -315,7 +382,9 @@ impl Target for SshHost {
     ) -> Result<Withdrawn, TargetError> {
         let file_before = before.and_then(|before| before.files.get(self.relative()).copied());
         let mut outcome = Withdrawn::WasAbsent;
-        if let Some(opened) = self.look()?.opened {
+        let seen = self.look()?;
+        self.guard(&seen)?;
+        if let Some(opened) = seen.opened {
             let holds = opened.file.holds(recipient);
             let text = if holds {
                 outcome = Withdrawn::Removed;
@@ -327,12 +396,23 @@ impl Target for SshHost {
             // An earlier, killed undo may have got as far as the text.
             let mode = file_before.map_or(if holds { MODE } else { opened.mode }, |b| b.mode);
             if made_by_us && text.trim().is_empty() {
-                let script = Script::new(script::REMOVE).set("want", &digest_of(Some(&opened)));
+                let script = self
+                    .claimed(script::REMOVE)
+                    .set("want", &digest_of(Some(&opened)));
                 self.run(script, Zeroizing::default())?;
                 self.after()?;
             } else if holds || mode != opened.mode {
-                self.write(Some(&opened), &text, mode)?;
+                self.write(Some(&opened), &text, mode, holds && before.is_none())?;
             }
+        }
+        if let Some(before) = before
+            && seen.generation != before.generation
+        {
+            let first = before.generation.as_ref().map(Mark::to_string);
+            let script = self
+                .claimed(script::LOWER)
+                .set("first", &first.unwrap_or_default());
+            self.run(script, Zeroizing::default())?;
         }
         let folders: Vec<String> = before
             .iter()

@@ -124,8 +124,14 @@ impl SshProgram {
 
     /// A command with all options, up to the address.
     pub(super) fn command(&self) -> Command {
+        self.command_with(&[])
+    }
+
+    /// The same with options that go before ours: of two, ssh takes the first.
+    pub(super) fn command_with(&self, first: &[&str]) -> Command {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]).arg("-T").arg("-x");
+        command.args(first.iter().flat_map(|option| ["-o", option]));
         for option in OPTIONS {
             command.arg("-o").arg(option);
         }

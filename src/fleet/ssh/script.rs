@@ -92,6 +92,7 @@ const SHARED: &str = r#"
 LC_ALL=C; export LC_ALL
 dir=${file%/*}; dir=${dir:-/}; name=${file##*/}
 marker=$dir/.$name.cofferdam-after
+marks=$dir/.$name.cofferdam-generation
 printf '\n%s begin\n' "$nonce"
 end() { printf '\n%s end %s\n' "$nonce" "$*"; exit 0; }
 next() { printf '\n%s next\n' "$nonce"; }
@@ -104,6 +105,22 @@ digest() {
 }
 state() { if [ -e "$file" ]; then digest <"$file"; else echo absent; fi; }
 flush() { if sync --help 2>&1 | grep -q FILE; then sync "$1"; else sync; fi; }
+generation() { sed -n "s/^$lineage //p" "$marks" 2>/dev/null | tail -n 1; }
+guard() {
+  if [ -z "$lineage" ]; then return 0; fi
+  g=$(generation)
+  case ${g%% *} in ''|*[!0-9]*|??????????*) return 0;; esac
+  if [ "${g%% *}" -gt "$number" ] || { [ "${g%% *}" = "$number" ] && [ "${g#* }" != "$raised" ]; }; then end ahead "$g"; fi
+}
+mark() {
+  if [ -z "$lineage" ] || [ "$(generation)" = "$1" ]; then return 0; fi
+  m=$dir/$tmpmark
+  e=$( {
+    umask 077; set -C
+    { [ ! -e "$marks" ] || sed "/^$lineage /d" "$marks"; } >"$m" && { [ -z "$1" ] || printf '%s %s\n' "$lineage" "$1" >>"$m"; } && flush "$m" &&
+      if [ -s "$m" ]; then mv -f "$m" "$marks"; else rm -f "$m" "$marks"; fi && flush "$dir"
+  } 2>&1 ) || { rm -f "$m"; end failed "write $marks: $e"; }
+}
 private() {
   m=$(meta "$1") || end failed "look at $1: stat failed"
   case ${m%% *} in *00|0) ;; *) end loose "${m%% *} $1";; esac
@@ -131,11 +148,12 @@ fi
 end login "$need"
 "#;
 
-/// Reads the file: `absent DIR` lines, innermost first, `file MODE UID GID`, then its bytes as a part of their own.
+/// Reads the file: `absent DIR` lines, innermost first, `generation MARK`, `file MODE UID GID`, then its bytes as a part of their own.
 pub(super) const READ: &str = r#"
 check
 d=$dir
 while [ ! -e "$d" ] && [ "$d" != / ]; do printf 'absent %s\n' "$d"; d=${d%/*}; d=${d:-/}; done
+if [ -n "$lineage" ]; then printf 'generation %s\n' "$(generation)"; fi
 if [ -e "$file" ]; then
   printf 'file %s\n' "$(meta "$file")"
   next
@@ -148,16 +166,18 @@ end ok
 /// (or `absent`), `mode` octal, `mask` what is missing in it, `tmpname` a name, `after` says that commands are to follow.
 ///
 /// The temporary file is made empty, with its final mode and owner, by an exclusive open, and filled by that descriptor. A
-/// connection that breaks ends stdin early: the digest shows it.
+/// connection that breaks ends stdin early: the digest shows it. The generation is raised right before the file is moved into
+/// place (`raise` says whether at all): a crash in between leaves a host that older clones do not write to.
 pub(super) const WRITE: &str = r#"
 check
+guard
 [ "$want" = "$(state)" ] || end changed
 if [ ! -d "$dir" ]; then
   parent=${dir%/*}; parent=${parent:-/}
   e=$( { umask 022; mkdir -p "$parent" && umask 077 && mkdir "$dir" && sync; } 2>&1 ) || end failed "make $dir: $e"
 fi
 tmp=$dir/$tmpname
-trap 'rm -f "$tmp"' EXIT
+trap 'rm -f "$tmp" "$dir/$tmpmark"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 old=$(meta "$file" 2>/dev/null || meta "$dir"); own=${old#* }; own=${own% *}:${own#* }
 put() {
@@ -170,6 +190,7 @@ e=$(flush "$tmp" 2>&1) || end failed "sync $tmp: $e"
 if [ -n "$after" ]; then e=$( { : >"$marker"; } 2>&1 ) || end failed "write $marker: $e"; fi
 [ "$want" = "$(state)" ] || end changed
 if [ -L "$file" ]; then end symlink "$file"; fi
+if [ -n "$raise" ]; then mark "$number $raised"; fi
 e=$(mv -f "$tmp" "$file" 2>&1) || end failed "replace $file: $e"
 e=$(flush "$dir" 2>&1) || end failed "sync $dir: $e"
 [ "$(state)" = "$new" ] || end changed
@@ -179,9 +200,17 @@ end ok
 /// Removes the file if it still is what was read.
 pub(super) const REMOVE: &str = r#"
 check
+guard
 [ "$want" = "$(state)" ] || end changed
 e=$(rm -f "$file" "$marker" 2>&1) || end failed "remove $file: $e"
 e=$(flush "$dir" 2>&1) || end failed "sync $dir: $e"
+end ok
+"#;
+
+/// Lets the host carry the generation `first`, which may be none.
+pub(super) const LOWER: &str = r#"
+guard
+if [ -e "$marks" ]; then mark "$first"; fi
 end ok
 "#;
 

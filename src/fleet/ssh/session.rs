@@ -51,6 +51,15 @@ impl Session {
         self.call(connected.link.as_ref(), command, script, data)
     }
 
+    /// The host key that was shown last; none before a connection.
+    pub(super) fn host_key(&self) -> Option<String> {
+        let connected = self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        connected.as_ref()?.link.host_key()
+    }
+
     fn connect(&self) -> Result<Connected, SshProblem> {
         let mut connected = self
             .connected

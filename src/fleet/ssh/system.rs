@@ -37,6 +37,7 @@ struct Master {
     /// None only while it is dropped.
     child: Mutex<Option<Child>>,
     stdin: Option<ChildStdin>,
+    host_key: Option<String>,
     socket: PathBuf,
     way: Arc<Way>,
 }
@@ -56,8 +57,12 @@ impl Transport for System {
     fn connect(&self) -> Result<Arc<dyn Link>, SshProblem> {
         let way = &self.way;
         let socket = way.program.socket()?;
-        let mut command = way.program.command();
+        // What it says goes to a file, for it says there which host key it is shown.
+        let log = socket.with_extension("log");
+        let mut command = way.program.command_with(&["LogLevel=DEBUG1"]);
         command
+            .arg("-E")
+            .arg(&log)
             .args(["-M", "-o", "ControlPersist=no", "-S"])
             .arg(&socket)
             .args(["--", &way.address, "cat"])
@@ -66,7 +71,8 @@ impl Transport for System {
             .stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|source| way.no_program(source))?;
         let errors = child.stderr.take().map(call::collect);
-        let master = Master {
+        let mut master = Master {
+            host_key: None,
             stdin: child.stdin.take(),
             child: Mutex::new(Some(child)),
             socket,
@@ -79,6 +85,7 @@ impl Transport for System {
                 let said = errors
                     .and_then(|errors| errors.recv_timeout(LAST_WORDS).ok())
                     .unwrap_or_default();
+                let said = [said.as_slice(), told(&log).as_bytes()].concat();
                 // ssh itself ends with 255; anything else is the login's own end.
                 return Err(if status.code() == Some(255) {
                     way.classify(&said)
@@ -92,13 +99,45 @@ impl Transport for System {
                 return Err(SshProblem::TimedOut { patience });
             }
         }
+        master.host_key = shown_key(&log);
+        // The master goes on writing to it; nobody reads that.
+        let _ = std::fs::remove_file(&log);
         Ok(Arc::new(master))
     }
+}
+
+/// What a master wrote to its log, but for what it says about itself.
+fn told(log: &Path) -> String {
+    let text = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
+    let is_told = |line: &&str| !line.starts_with("debug") && !line.starts_with("OpenSSH_");
+    text.lines()
+        .filter(is_told)
+        .fold(String::new(), |mut all, line| {
+            all.push_str(line);
+            all.push('\n');
+            all
+        })
+}
+
+/// The digest of the host key that a master was shown, as `ssh-keygen -l` prints it.
+///
+/// Source: OpenSSH 9.2, sshconnect.c, `verify_host_key()`: `Server host key: TYPE SHA256:DIGEST` at level DEBUG1.
+fn shown_key(log: &Path) -> Option<String> {
+    let text = String::from_utf8_lossy(&std::fs::read(log).ok()?).into_owned();
+    let shown = text.lines().filter_map(|line| {
+        let (_, key) = line.split_once("Server host key: ")?;
+        key.split(' ').nth(1).map(str::to_owned)
+    });
+    shown.last()
 }
 
 impl Link for Master {
     fn stands(&self) -> bool {
         self.ended(Duration::ZERO).is_none()
+    }
+
+    fn host_key(&self) -> Option<String> {
+        self.host_key.clone()
     }
 
     fn call(&self, command: &str, input: Zeroizing<Vec<u8>>) -> Result<Called, SshProblem> {

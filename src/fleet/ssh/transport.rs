@@ -18,6 +18,11 @@ pub(super) trait Link: Debug + Send + Sync {
     /// Whether the connection still stands, as far as can be told without asking the host.
     fn stands(&self) -> bool;
 
+    /// The digest of the SSH host key that was shown, as `ssh-keygen -l` prints it; none if this transport does not tell.
+    fn host_key(&self) -> Option<String> {
+        None
+    }
+
     /// Runs `command` in the login's shell with `input` as its stdin, within the time that one step may take.
     ///
     /// # Errors

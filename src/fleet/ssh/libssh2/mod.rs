@@ -19,6 +19,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use ssh2::Channel;
 use zeroize::Zeroizing;
 
@@ -102,6 +104,13 @@ impl Link for Connection {
             open.next = patience.call(|| open.wire.session.channel_session()).ok();
         }
         open.next.is_some()
+    }
+
+    fn host_key(&self) -> Option<String> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = open.wire.session.host_key_hash(ssh2::HashType::Sha256)?;
+        let text = STANDARD_NO_PAD.encode(digest);
+        Some(format!("SHA256:{text}"))
     }
 
     fn call(&self, command: &str, input: Zeroizing<Vec<u8>>) -> Result<Called, SshProblem> {
