@@ -21,6 +21,7 @@ pub mod repo;
 pub mod repo_path;
 pub mod report;
 pub mod rules;
+pub mod runbook;
 pub mod secret;
 pub mod selector;
 pub mod shamir;

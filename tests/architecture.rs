@@ -19,7 +19,7 @@ const CORE: [&[&str]; 8] = [
     &["secret", "repo_path", "re2", "command_words", "selector"],
     &["keys", "shamir"],
     &["sops", "topology", "ledger"],
-    &["rules", "recovery", "evidence", "exposure"],
+    &["rules", "recovery", "evidence", "exposure", "runbook"],
     &["inventory"],
     &["plan", "policy"],
     &["journal"],

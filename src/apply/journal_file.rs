@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use crate::journal::{Entry, Outcome, Progress, ProgressError, RunId};
 use crate::repo::atomic_write::{self, WriteError};
 use crate::repo::durable;
@@ -160,6 +162,36 @@ impl JournalFile {
             }
         }
         Ok(None)
+    }
+
+    /// The runs that began at `since` or later, to the second, each with how it ended; none: it has not.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn runs_since(
+        root: &Path,
+        since: Timestamp,
+    ) -> Result<Vec<(RunId, Option<Outcome>)>, JournalError> {
+        let first = RunId::new(since, 0);
+        let date = |name: &str| name.split('-').next().unwrap_or_default().to_owned();
+        let mut runs = Vec::new();
+        for folder in run_folders(root)? {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            if date(&name) < date(first.as_str()) {
+                continue;
+            }
+            let path = log_path(&folder);
+            let content = log_file::read_lines(&path)?.unwrap_or_default();
+            let entries = parse(&path, &content)?;
+            // A crash before the first line was synced: nothing was done on its strength.
+            if entries.is_empty() {
+                continue;
+            }
+            let progress =
+                Progress::of(entries).map_err(|source| JournalError::Order { path, source })?;
+            runs.push((progress.run, progress.outcome));
+        }
+        Ok(runs)
     }
 
     /// Appends an entry; it is on disk when this returns.

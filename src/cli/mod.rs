@@ -26,6 +26,7 @@ pub mod renew;
 pub mod resume;
 pub mod rotate;
 mod run_outcome;
+pub mod runbook;
 pub mod ship;
 mod some_readers;
 pub mod split;
@@ -84,6 +85,7 @@ enum Command {
     Prove(prove::Args),
     Recovery(recovery::RecoveryArgs),
     Exposure(exposure::ExposureArgs),
+    Runbook(runbook::RunbookArgs),
     Demo(demo::Args),
     Encrypt(encrypt::EncryptArgs),
     Decrypt(decrypt::DecryptArgs),
@@ -133,6 +135,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Demo(args) => demo::run(&args, context),
         Command::Recovery(args) => recovery::run(&args, context),
         Command::Exposure(args) => exposure::run(&args, context),
+        Command::Runbook(args) => runbook::run(&args, context),
         Command::Encrypt(args) => encrypt::run(&args, context),
         Command::Decrypt(args) => decrypt::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),

@@ -325,11 +325,15 @@ fn sync_file_system(_folder: &Path) -> io::Result<()> {
 /// A place where a test may have the process killed; nothing in release builds.
 ///
 /// If `COFFERDAM_CRASH_AT` is N, the N-th call (from 1) kills the process with SIGKILL. If `COFFERDAM_CRASH_LOG` names
-/// a file, each call appends its `name` there, so that a test can count the points first.
+/// a file, each call appends its `name` there, so that a test can count the points first. If `COFFERDAM_CRASH_NAMED` is
+/// set, points of other names do not count: what the process starts is not killed with it.
 #[cfg(debug_assertions)]
 pub fn crash_point(name: &str) {
     use std::sync::atomic::{AtomicU64, Ordering};
     static CALLS: AtomicU64 = AtomicU64::new(0);
+    if std::env::var_os("COFFERDAM_CRASH_NAMED").is_some_and(|named| named != *name) {
+        return;
+    }
     let call = CALLS.fetch_add(1, Ordering::SeqCst) + 1;
     if let Some(log) = std::env::var_os("COFFERDAM_CRASH_LOG")
         && let Ok(mut file) = File::options().append(true).create(true).open(log)

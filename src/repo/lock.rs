@@ -62,10 +62,6 @@ impl RunLock {
     pub fn acquire(root: &Path) -> Result<Self, LockError> {
         let folder = root.join(".cofferdam").join("journal");
         let path = folder.join("lock");
-        let io = |source| LockError::Io {
-            path: path.clone(),
-            source,
-        };
         // `.cofferdam` is committed and gets ordinary permissions; the journal is private.
         for (folder, mode) in [(folder.parent().unwrap_or(root), 0o755), (&folder, 0o700)] {
             atomic_write::create_folder(folder, mode).map_err(|source| LockError::Folder {
@@ -83,6 +79,19 @@ impl RunLock {
                 }
             })?;
         }
+        Self::acquire_at(&path)
+    }
+
+    /// Takes the lock whose file is `path`, in a folder that exists.
+    ///
+    /// # Errors
+    /// As [`RunLock::acquire`].
+    pub fn acquire_at(path: &Path) -> Result<Self, LockError> {
+        let path = path.to_owned();
+        let io = |source| LockError::Io {
+            path: path.clone(),
+            source,
+        };
         let mut file = File::options()
             .read(true)
             .write(true)

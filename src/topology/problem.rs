@@ -29,7 +29,7 @@ impl fmt::Display for TopologyProblem {
 impl std::error::Error for TopologyProblem {}
 
 /// Text of a user in quotes for an error; withheld if it could hold a secret.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let upper = text.to_ascii_uppercase();
     if text.chars().count() > 120 || upper.contains("SECRET-KEY") || upper.contains("AGE-PLUGIN") {
         return "(a text that is not repeated here)".to_owned();

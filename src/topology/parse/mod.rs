@@ -2,7 +2,7 @@
 
 mod cross_check;
 mod files;
-mod section;
+pub(crate) mod section;
 mod targets;
 
 use std::collections::HashMap;
@@ -274,7 +274,7 @@ impl<'f> Reader<'f> {
     }
 }
 
-fn is_simple_word(name: &str, with_dots: bool) -> bool {
+pub(crate) fn is_simple_word(name: &str, with_dots: bool) -> bool {
     name.len() <= 63
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name

@@ -12,14 +12,14 @@ use crate::topology::duration::parse_duration;
 use crate::topology::problem::quoted;
 
 /// The mistakes found so far.
-pub(super) struct Findings<'t> {
+pub(crate) struct Findings<'t> {
     text: &'t str,
     file: &'t str,
     found: RefCell<Vec<(usize, TopologyProblem)>>,
 }
 
 impl<'t> Findings<'t> {
-    pub(super) fn new(text: &'t str, file: &'t str) -> Self {
+    pub(crate) fn new(text: &'t str, file: &'t str) -> Self {
         Self {
             text,
             file,
@@ -28,7 +28,7 @@ impl<'t> Findings<'t> {
     }
 
     /// Notes a mistake at a byte range of the text.
-    pub(super) fn add(&self, at: Range<usize>, message: String, hint: Option<String>) {
+    pub(crate) fn add(&self, at: Range<usize>, message: String, hint: Option<String>) {
         let before = self.text.get(..at.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let problem = TopologyProblem {
@@ -45,7 +45,7 @@ impl<'t> Findings<'t> {
     }
 
     /// All mistakes in the order of their places.
-    pub(super) fn into_problems(self) -> Vec<TopologyProblem> {
+    pub(crate) fn into_problems(self) -> Vec<TopologyProblem> {
         let mut found = self.found.into_inner();
         found.sort_by_key(|(start, _)| *start);
         found.into_iter().map(|(_, problem)| problem).collect()
@@ -53,7 +53,7 @@ impl<'t> Findings<'t> {
 }
 
 /// A table, what is asked of it, and its name for messages.
-pub(super) struct Section<'f> {
+pub(crate) struct Section<'f> {
     findings: &'f Findings<'f>,
     table: &'f dyn TableLike,
     at: Range<usize>,
@@ -62,10 +62,10 @@ pub(super) struct Section<'f> {
 }
 
 /// A value and its place.
-pub(super) type Placed<T> = (T, Range<usize>);
+pub(crate) type Placed<T> = (T, Range<usize>);
 
 impl<'f> Section<'f> {
-    pub(super) fn new(
+    pub(crate) fn new(
         findings: &'f Findings<'f>,
         table: &'f dyn TableLike,
         at: Range<usize>,
@@ -81,28 +81,28 @@ impl<'f> Section<'f> {
     }
 
     /// Where the table's header or its opening brace stands.
-    pub(super) fn place(&self) -> Range<usize> {
+    pub(crate) fn place(&self) -> Range<usize> {
         self.at.clone()
     }
 
     /// The name for messages.
-    pub(super) fn title(&self) -> &str {
+    pub(crate) fn title(&self) -> &str {
         &self.title
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
     /// False where the key's type is wrong, which was noted already.
-    pub(super) fn is_list_or_absent(&self, key: &str) -> bool {
+    pub(crate) fn is_list_or_absent(&self, key: &str) -> bool {
         self.table
             .get(key)
             .is_none_or(|item| item.is_array() || item.is_array_of_tables())
     }
 
     /// Where the key stands, or the table if it has none of that name.
-    pub(super) fn key_place(&self, key: &str) -> Range<usize> {
+    pub(crate) fn key_place(&self, key: &str) -> Range<usize> {
         self.table
             .get_key_value(key)
             .and_then(|(key, _)| key.span())
@@ -110,7 +110,7 @@ impl<'f> Section<'f> {
     }
 
     /// The keys with their places, in order.
-    pub(super) fn names(&self) -> Vec<Placed<String>> {
+    pub(crate) fn names(&self) -> Vec<Placed<String>> {
         self.table
             .iter()
             .map(|(name, _)| (name.to_owned(), self.key_place(name)))
@@ -136,7 +136,7 @@ impl<'f> Section<'f> {
         self.wrong_type(key, at, wanted, item.type_name(), hint);
     }
 
-    pub(super) fn integer(&self, key: &'static str) -> Option<Placed<i64>> {
+    pub(crate) fn integer(&self, key: &'static str) -> Option<Placed<i64>> {
         let item = self.item(key)?;
         let Some(number) = item.as_integer() else {
             self.wrong_item(key, item, "a number", &format!("write: {key} = 1"));
@@ -145,7 +145,7 @@ impl<'f> Section<'f> {
         Some((number, item.span().unwrap_or_else(|| self.key_place(key))))
     }
 
-    pub(super) fn boolean(&self, key: &'static str) -> Option<bool> {
+    pub(crate) fn boolean(&self, key: &'static str) -> Option<bool> {
         let item = self.item(key)?;
         if item.as_bool().is_none() {
             self.wrong_item(key, item, "true or false", &format!("write: {key} = true"));
@@ -154,7 +154,7 @@ impl<'f> Section<'f> {
     }
 
     /// A string that is not empty.
-    pub(super) fn string(&self, key: &'static str) -> Option<Placed<String>> {
+    pub(crate) fn string(&self, key: &'static str) -> Option<Placed<String>> {
         let item = self.item(key)?;
         let Some(text) = item.as_str() else {
             self.wrong_item(key, item, "a string", &format!("write: {key} = \"…\""));
@@ -170,8 +170,45 @@ impl<'f> Section<'f> {
         Some((text.to_owned(), at))
     }
 
+    /// A text of one or several lines that is not empty, without line breaks at its ends.
+    pub(crate) fn text(&self, key: &'static str) -> Option<Placed<String>> {
+        let item = self.item(key)?;
+        let at = item.span().unwrap_or_else(|| self.key_place(key));
+        let Some(text) = item.as_str() else {
+            self.wrong_item(key, item, "a string", &format!("write: {key} = \"…\""));
+            return None;
+        };
+        let text = text.trim_matches('\n').trim_end();
+        if text.trim().is_empty() || text.contains('\0') {
+            let message = format!("{}: {key} is empty", self.title);
+            let hint = "fill it in or remove the line".to_owned();
+            self.findings.add(at, message, Some(hint));
+            return None;
+        }
+        Some((text.to_owned(), at))
+    }
+
+    /// A list of whole numbers, each with its place. Wrong elements are left out.
+    pub(crate) fn integers(&self, key: &'static str) -> Option<Vec<Placed<i64>>> {
+        let item = self.item(key)?;
+        let hint = format!("write: {key} = [0, 3]");
+        let Some(array) = item.as_array() else {
+            self.wrong_item(key, item, "a list of numbers", &hint);
+            return None;
+        };
+        let mut out = Vec::new();
+        for value in array {
+            let at = value.span().unwrap_or_else(|| self.key_place(key));
+            match value.as_integer() {
+                Some(number) => out.push((number, at)),
+                None => self.wrong_type(key, at, "a list of numbers", value.type_name(), &hint),
+            }
+        }
+        Some(out)
+    }
+
     /// A path or an address: a string that can't be taken for an option.
-    pub(super) fn path(&self, key: &'static str) -> Option<String> {
+    pub(crate) fn path(&self, key: &'static str) -> Option<String> {
         let (text, at) = self.string(key)?;
         if text.starts_with('-') {
             let message = format!("{}: {key} starts with '-'", self.title);
@@ -183,7 +220,7 @@ impl<'f> Section<'f> {
     }
 
     /// One of several words.
-    pub(super) fn word<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn word<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let (text, at) = self.string(key)?;
         let known = words.iter().find(|(word, _)| *word == text);
         if known.is_none() {
@@ -198,7 +235,7 @@ impl<'f> Section<'f> {
         known.map(|(_, meaning)| *meaning)
     }
 
-    pub(super) fn duration(&self, key: &'static str) -> Option<SignedDuration> {
+    pub(crate) fn duration(&self, key: &'static str) -> Option<SignedDuration> {
         let (text, at) = self.string(key)?;
         match parse_duration(&text) {
             Ok(duration) => Some(duration),
@@ -212,7 +249,7 @@ impl<'f> Section<'f> {
     }
 
     /// A list of strings, each with its place; none if the key is absent or no list. Wrong elements are left out.
-    pub(super) fn strings(&self, key: &'static str) -> Option<Vec<Placed<String>>> {
+    pub(crate) fn strings(&self, key: &'static str) -> Option<Vec<Placed<String>>> {
         let item = self.item(key)?;
         let hint = format!("write: {key} = [\"…\", \"…\"]");
         let Some(array) = item.as_array() else {
@@ -241,13 +278,13 @@ impl<'f> Section<'f> {
     }
 
     /// The table under a key that may be absent.
-    pub(super) fn table(&self, key: &'static str) -> Option<Section<'f>> {
+    pub(crate) fn table(&self, key: &'static str) -> Option<Section<'f>> {
         let item = self.item(key)?;
         self.section_of(key, item, format!("[{key}]"))
     }
 
     /// The table under a name found by [`Section::names`].
-    pub(super) fn entry(&self, name: &str, title: String) -> Option<Section<'f>> {
+    pub(crate) fn entry(&self, name: &str, title: String) -> Option<Section<'f>> {
         self.section_of(name, self.table.get(name)?, title)
     }
 
@@ -262,7 +299,7 @@ impl<'f> Section<'f> {
     }
 
     /// The tables of a list: inline ones or `[[…]]`. None if the key is absent or no such list.
-    pub(super) fn tables(&self, key: &'static str, example: &str) -> Option<Vec<Section<'f>>> {
+    pub(crate) fn tables(&self, key: &'static str, example: &str) -> Option<Vec<Section<'f>>> {
         let item = self.item(key)?;
         let title = || format!("{}: {key}", self.title);
         if let Some(tables) = item.as_array_of_tables() {
@@ -299,7 +336,7 @@ impl<'f> Section<'f> {
     }
 
     /// Notes every key that nobody asked for.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         let asked = self.asked.borrow();
         for (name, at) in self.names() {
             if asked.iter().any(|key| *key == name) {
