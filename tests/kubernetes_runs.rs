@@ -281,3 +281,75 @@ fn killed_between_a_write_and_its_record() {
         runs.zone_entry();
     }
 }
+
+/// Another hand carries the delivery over: real sops opens it, real kubectl puts it there, and the run goes on.
+#[test]
+fn a_printed_delivery_is_sealed_and_adds_one_entry() {
+    let sandbox = Sandbox::new();
+    let Some(runs) = Runs::new(&sandbox) else {
+        return;
+    };
+    let held = ["split", "--yes", "--hold-at", "ship"];
+    runs.run(&held).expect_code(0);
+    let print = ["ship", "--print", "kubernetes"];
+    let printed = runs.run(&print).expect_code(0);
+    assert!(
+        printed.stdout.contains(".agekey: ENC[AES256_GCM"),
+        "{}",
+        printed.stdout
+    );
+    assert_eq!(runs.entries(), ["age.agekey", "sops.vault-token"]);
+
+    let small = sandbox.path().join("small");
+    let file = small.join("delivery.yaml");
+    std::fs::write(&file, &printed.stdout).unwrap();
+    let path = file.to_str().unwrap();
+    // What every reader holds today does not open it (protocol rule 1).
+    let refused = runs
+        .ground
+        .sops(&["decrypt", path], &small.join("shared.txt"));
+    assert_ne!(refused.code, Some(0));
+    let shared = recipient(&small.join("shared.txt"));
+    let to = [&print[..], &["--to", shared.as_str()]].concat();
+    let refused = runs.run(&to).expect_code(1);
+    assert!(
+        refused.stderr.contains("which readers hold"),
+        "{}",
+        refused.stderr
+    );
+
+    let opened = runs
+        .ground
+        .sops(&["decrypt", path], &small.join("laptop.txt"));
+    let patch = small.join("patch.yaml");
+    private(&patch, &opened.expect_code(0).stdout, 0o600);
+    let words = cofferdam::command_words::split(&runs.double.program()).unwrap();
+    let args =
+        "--context=minipcs --namespace=flux-system patch secret sops-age --type=merge --patch-file";
+    let mut kubectl = sandbox.command(&words[0], &small);
+    Ran::of(kubectl.args(args.split(' ')).arg(&patch)).expect_code(0);
+    std::fs::remove_file(&patch).unwrap();
+    assert_eq!(runs.entries().len(), 3);
+    runs.run(&["resume", "--yes"]).expect_code(0);
+    assert!(runs.opens(MINE) && !runs.opens(OTHER));
+    runs.zone_entry();
+}
+
+#[test]
+fn a_delivery_is_printed_for_one_secret_that_is_named() {
+    let sandbox = Sandbox::new();
+    let Some(runs) = Runs::new(&sandbox) else {
+        return;
+    };
+    let print = |more: &[&str]| runs.run(&[&["ship", "--print", "kubernetes"], more].concat());
+    let none = print(&[]).expect_code(1);
+    assert!(
+        none.stderr.contains("zone k8s has no identity yet"),
+        "{}",
+        none.stderr
+    );
+    print(&["nope"]).expect_code(2);
+    print(&["minipcs", "--secret", "flux-system/nope"]).expect_code(2);
+    print(&["minipcs", "--to", "age1nope"]).expect_code(2);
+    runs.run(&["ship", "--to", "age1x"]).expect_code(2);
+}

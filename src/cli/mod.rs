@@ -28,6 +28,7 @@ pub mod rotate;
 mod run_outcome;
 pub mod runbook;
 pub mod ship;
+mod ship_print;
 mod some_readers;
 pub mod split;
 pub mod status;

@@ -11,6 +11,7 @@ use crate::cli::error::{CliError, Kind};
 use crate::cli::narrator::Narrator;
 use crate::cli::project::Project;
 use crate::cli::run_outcome;
+use crate::cli::ship_print::{self, PrintArgs};
 use crate::cli::some_readers::{documents, some_duties};
 use crate::cli::unopened;
 use crate::fleet::{Delivered, Target, TargetError, abreast_telling};
@@ -31,8 +32,10 @@ pub struct Args {
     #[arg(value_name = "HOST")]
     readers: Vec<String>,
     /// Print as JSON.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "print")]
     json: bool,
+    #[command(flatten)]
+    print: PrintArgs,
 }
 
 /// Runs the command.
@@ -41,6 +44,9 @@ pub struct Args {
 /// Exit 5 when a reader fails or a run has not ended, 2 for a name that the topology does not know, 1 when an identity
 /// cannot be unsealed: then nothing was done.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
+    if args.print.print.is_some() {
+        return ship_print::run(&args.print, &args.readers, context);
+    }
     let (project, _lock) = Project::locked(context)?;
     run_outcome::refuse_over_unfinished(&project)?;
     let documents = documents(&project.git)?;
