@@ -387,40 +387,49 @@ fn no_topology_and_no_repository() {
     }
 }
 
+/// A split that stops at the gate: exit 5, an error, hints, no document touched. Its words are kept as a snapshot.
+#[track_caller]
+fn stopped_at_the_gate(homeops: &Homeops, name: &str) -> String {
+    let documents = |homeops: &Homeops| -> Vec<Vec<u8>> {
+        let paths = Homeops::expected().into_keys();
+        paths
+            .map(|path| std::fs::read(homeops.repository().join(path)).unwrap())
+            .collect()
+    };
+    let before = documents(homeops);
+    let ran = Ran::of(&mut homeops.command(&["split", "--yes"])).expect_code(5);
+    assert_eq!(documents(homeops), before, "{name}");
+    let said = ran.stderr.lines();
+    let said: Vec<&str> = said.skip_while(|l| !l.starts_with("error: ")).collect();
+    let text = masked(homeops, &format!("{}\n", said.join("\n")));
+    expect_snapshot(&format!("refusals/{name}"), &text);
+    ran.stderr
+}
+
 #[test]
 fn targets_that_cannot_be_read() {
     let Some(homeops) = prepared() else { return };
     std::fs::remove_dir_all(homeops.targets().join("nvr")).unwrap();
     std::fs::remove_dir_all(homeops.targets().join("minipcs")).unwrap();
-    let said = refused(
-        &homeops,
-        "target_missing",
-        &mut homeops.command(&["split", "--yes"]),
-        1,
-    );
+    let said = stopped_at_the_gate(&homeops, "target_missing");
     assert!(said.contains("nvr") && said.contains("minipcs"), "{said}");
 
     let Some(homeops) = prepared() else { return };
     let file = homeops.host_file("nvr");
+    let held = std::fs::read(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
     std::fs::write(&file, "AGE-SECRET-KEY-1QQQQQQ\n").unwrap();
-    let said = refused(
-        &homeops,
-        "target_key_file",
-        &mut homeops.command(&["split", "--yes"]),
-        1,
-    );
+    let said = stopped_at_the_gate(&homeops, "target_key_file");
     assert!(said.contains("nvr") && said.contains("line 1"), "{said}");
     assert!(!said.contains("QQQQ"), "{said}");
+    Ran::of(&mut homeops.command(&["undo", "--yes"])).expect_code(0);
 
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir(&file).unwrap();
-    refused(
-        &homeops,
-        "target_no_file",
-        &mut homeops.command(&["split", "--yes"]),
-        1,
-    );
+    stopped_at_the_gate(&homeops, "target_no_file");
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::write(&file, held).unwrap();
+    Ran::of(&mut homeops.command(&["resume"])).expect_code(0);
 }
 
 #[test]

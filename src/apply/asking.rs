@@ -24,6 +24,8 @@ pub struct Shown {
     pub kinds: Vec<(String, ReceiptKind)>,
     /// What is wrong, one text each, the reader's name first.
     pub failures: Vec<String>,
+    /// Whether one of these is that it opens what it must not.
+    pub holds_too_much: bool,
 }
 
 impl Asked {
@@ -87,6 +89,7 @@ pub fn ask(target: &dyn Target, run: &str, asked: &[Asked]) -> Result<Shown, App
             shown.kinds.push((id.clone(), receipt.kind));
         }
         if !guards::answers_well(must, receipt.opened, receipt.everywhere) {
+            shown.holds_too_much |= !must;
             let found = match receipt.copies.as_slice() {
                 [] => String::new(),
                 copies => format!(" (found in {})", copies.join(", ")),

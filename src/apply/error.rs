@@ -16,6 +16,22 @@ use crate::repo::scan::ScanError;
 use crate::repo_path::{RepoPath, RepoPathError};
 use crate::sops::document::DocumentError;
 
+/// What one reader did not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReaderFailure {
+    /// Its name.
+    pub reader: String,
+    /// What happened, with its name.
+    pub said: String,
+    /// Whether it opens what it must not; there is no going on without such a reader.
+    pub holds_too_much: bool,
+}
+
+fn joined(failures: &[ReaderFailure]) -> String {
+    let said: Vec<&str> = failures.iter().map(|f| f.said.as_str()).collect();
+    said.join("; ")
+}
+
 /// Why a run stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
@@ -102,10 +118,24 @@ pub enum ApplyError {
         id: String,
     },
     /// Readers that did not show what they must: nothing was rewritten.
-    #[error("stopped at the gate, nothing was rewritten: {}", .failures.join("; "))]
+    #[error("stopped at the gate, nothing was rewritten: {}", joined(.failures))]
     Gate {
         /// One entry a reader.
-        failures: Vec<String>,
+        failures: Vec<ReaderFailure>,
+    },
+    /// Readers that did not show what they must before the old identities leave.
+    #[error("nothing was retired: {}", joined(.failures))]
+    Unshown {
+        /// One entry a reader.
+        failures: Vec<ReaderFailure>,
+    },
+    /// Too late to go on without a reader, or no reader of the plan.
+    #[error("cannot go on without {reader}: {reason}")]
+    Without {
+        /// The name.
+        reader: String,
+        /// Why.
+        reason: String,
     },
     /// Commits are the operator's.
     #[error("the rewritten files are not committed yet")]
@@ -236,10 +266,10 @@ pub enum ApplyError {
         paths: Vec<String>,
     },
     /// A reader still opens what it must not, after retirement.
-    #[error("retired, but still there: {}", .copies.join("; "))]
+    #[error("retired, but still there: {}", joined(.copies))]
     Copies {
         /// One entry a reader.
-        copies: Vec<String>,
+        copies: Vec<ReaderFailure>,
     },
     /// Readers where it failed, after the others were served.
     #[error("{doing} failed at some readers: {}", .failures.join("; "))]

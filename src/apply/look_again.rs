@@ -94,7 +94,10 @@ impl Run<'_> {
         for document in scan.documents {
             let fail = ApplyError::document(&document.path);
             let parsed = Document::parse(document.store, document.source.clone()).map_err(fail)?;
-            if guards::needs_what_leaves(parsed.recipients(), gone) {
+            if guards::needs_what_leaves(
+                parsed.recipients(),
+                &self.gone_at(document.path.as_str(), gone),
+            ) {
                 found.push((document.path, document.source));
             }
         }
@@ -108,7 +111,8 @@ impl Run<'_> {
             return None;
         }
         let plan = self.plan();
-        let place = Access::new(self.work.topology, &plan.identities)
+        let kept = plan.kept();
+        let place = Access::new(self.work.topology, &plan.identities, &kept)
             .place_of(path)
             .ok()?;
         let before: Vec<Recipient> = document.recipients().into_iter().cloned().collect();
@@ -122,7 +126,9 @@ impl Run<'_> {
                 return true;
             };
             let Some(identity) = plan.identity(id) else {
-                return false;
+                // Kept for a reader that it opens for already, or not at all.
+                let kept = kept.iter().find(|k| k.id.as_ref() == Some(id));
+                return kept.is_some_and(|k| before.contains(&k.recipient));
             };
             before.iter().any(|recipient| match held_by(recipient) {
                 Some(Holder::Shared(_)) => plan.goal == Goal::Split,
@@ -179,7 +185,9 @@ impl Run<'_> {
             for ((path, _), bytes) in some.iter().zip(self.work.git.cat_files(&oids)?) {
                 let wrapped = recognise(path, &bytes)
                     .and_then(|store| Document::parse(store, bytes).ok())
-                    .is_some_and(|d| guards::needs_what_leaves(d.recipients(), gone));
+                    .is_some_and(|d| {
+                        guards::needs_what_leaves(d.recipients(), &self.gone_at(path, gone))
+                    });
                 if wrapped {
                     found.push(path.clone());
                 }

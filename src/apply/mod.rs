@@ -25,13 +25,14 @@ mod take_over;
 mod tip;
 mod undo;
 mod waves;
+mod without;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-pub use error::ApplyError;
+pub use error::{ApplyError, ReaderFailure};
 pub use journal_file::{JOURNAL_FOLDER, JournalFile};
 pub use take_over::take_over;
 pub use tip::is_behind;
@@ -326,6 +327,13 @@ impl<'a> Run<'a> {
             }
         }
         self.save_ledger()
+    }
+
+    /// The recipients that documents are wrapped to afterwards: those of the plan's identities, and of what is kept.
+    fn wrapped_roster(&self) -> Result<Roster, ApplyError> {
+        let mut roster = self.plan().known_recipients();
+        roster.extend(self.roster()?);
+        Ok(roster)
     }
 
     /// The recipients of the plan's identities, by the plan or by the ledger.

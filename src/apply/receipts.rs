@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::apply::asking::{Asked, ask};
 use crate::apply::errands::one_line;
-use crate::apply::{ApplyError, Run, now};
+use crate::apply::{ApplyError, ReaderFailure, Run, now};
 use crate::fleet::abreast_telling;
 use crate::inventory::ReaderOutcome;
 use crate::journal::Step;
@@ -22,16 +22,11 @@ impl Run<'_> {
         if self.progress().retirement_begun() {
             return Ok(());
         }
-        let names: Vec<&str> = self
-            .plan()
-            .readers
-            .iter()
-            .map(|r| r.name.as_str())
-            .collect();
+        let names: Vec<&str> = self.asked().map(|r| r.name.as_str()).collect();
         self.work.observer.phase("prove", &names.join(", "));
         let mut kinds = Kinds::new();
         self.step(Step::Prove, |run| {
-            let shown = run.ask_all(&[])?;
+            let shown = run.ask_all(false)?;
             kinds = shown.kinds;
             if shown.failures.is_empty() {
                 Ok(())
@@ -42,7 +37,8 @@ impl Run<'_> {
             }
         })?;
         let at = now();
-        for reader in self.plan().readers.clone() {
+        let asked: Vec<PlannedReader> = self.asked().cloned().collect();
+        for reader in asked {
             for id in &reader.needs {
                 let receipt = Receipt {
                     reader: reader.name.clone(),
@@ -65,14 +61,20 @@ impl Run<'_> {
         self.advance(&ids, State::Proven)
     }
 
-    /// What readers fail to show, one text each: that they open what they need, and neither another zone's, an
-    /// operator's nor recovery's wraps, nor those of `gone`.
-    pub(super) fn failing_readers(&self, gone: &[Recipient]) -> Result<Vec<String>, ApplyError> {
+    /// What readers fail to show, one entry each: that they open what they need, and neither another zone's, an operator's
+    /// nor recovery's wraps; once identities have left (`gone`), nor theirs.
+    pub(super) fn failing_readers(&self, gone: bool) -> Result<Vec<ReaderFailure>, ApplyError> {
         Ok(self.ask_all(gone)?.failures)
     }
 
-    /// Asks all readers, side by side, but those that failed already: they show nothing.
-    fn ask_all(&self, gone: &[Recipient]) -> Result<Shown, ApplyError> {
+    /// The readers that have to prove something: all but those that the run goes on without.
+    pub(super) fn asked(&self) -> impl Iterator<Item = &PlannedReader> {
+        self.plan().readers.iter().filter(|r| !r.without)
+    }
+
+    /// Asks all readers, side by side, but those that failed already: they show nothing. One that the run goes on without
+    /// need show nothing; what it must not hold it is asked for all the same.
+    fn ask_all(&self, gone: bool) -> Result<Shown, ApplyError> {
         let roster = self.roster()?;
         let mut shown = Shown::default();
         let (failed, asked): (Vec<_>, Vec<_>) = self
@@ -81,8 +83,9 @@ impl Run<'_> {
             .iter()
             .partition(|reader| self.failed.contains_key(&reader.name));
         for reader in failed {
-            let why = &self.failed[&reader.name];
-            shown.failures.push(format!("{}: {why}", reader.name));
+            shown
+                .failures
+                .extend(self.silent(reader, &self.failed[&reader.name]));
         }
         let names: Vec<String> = asked.iter().map(|r| r.name.clone()).collect();
         let tell = self.work.observer.readers("asking", &names);
@@ -90,7 +93,14 @@ impl Run<'_> {
             &asked,
             |reader| {
                 let begun = Instant::now();
-                (self.failing(reader, &roster, gone), begun.elapsed())
+                let gone: Vec<Recipient> = match gone && !reader.without {
+                    true => {
+                        let leaving = self.plan().leaving(reader);
+                        leaving.map(|r| r.recipient.clone()).collect()
+                    }
+                    false => Vec::new(),
+                };
+                (self.failing(reader, &roster, &gone), begun.elapsed())
             },
             |at, (answer, took)| {
                 let failure = match answer {
@@ -98,8 +108,8 @@ impl Run<'_> {
                         shown.kinds.extend(kinds);
                         failure
                     }
-                    Err(ApplyError::Target { reader, source }) => {
-                        Some(format!("{reader}: {}", one_line(&source)))
+                    Err(ApplyError::Target { source, .. }) => {
+                        self.silent(asked[at], &one_line(&source))
                     }
                     Err(error) => return Err(error),
                 };
@@ -107,15 +117,32 @@ impl Run<'_> {
                     reader: asked[at].name.clone(),
                     done: "asked".to_owned(),
                     took,
-                    error: failure.clone(),
+                    error: failure.as_ref().map(|f| f.said.clone()),
                 });
                 shown.failures.extend(failure);
                 Ok(())
             },
         )?;
         drop(tell);
-        shown.failures.sort();
+        shown.failures.sort_by(|a, b| a.said.cmp(&b.said));
         Ok(shown)
+    }
+
+    /// What it means that a reader did not answer: nothing, if the run goes on without it, or changes nothing for it.
+    fn silent(&self, reader: &PlannedReader, why: &str) -> Option<ReaderFailure> {
+        if reader.without {
+            return None;
+        }
+        if !self.plan().concerns(reader) {
+            let note = format!("{}: {why}; nothing that it reads changes", reader.name);
+            self.work.observer.note(&note);
+            return None;
+        }
+        Some(ReaderFailure {
+            reader: reader.name.clone(),
+            said: format!("{}: {why}", reader.name),
+            holds_too_much: false,
+        })
     }
 
     /// What one reader fails to show, and how it showed the rest.
@@ -124,10 +151,11 @@ impl Run<'_> {
         reader: &PlannedReader,
         roster: &BTreeMap<String, Recipient>,
         gone: &[Recipient],
-    ) -> Result<(Option<String>, Kinds), ApplyError> {
+    ) -> Result<(Option<ReaderFailure>, Kinds), ApplyError> {
         let name = reader.name.as_str();
         let mut asked: Vec<Asked> = roster
             .iter()
+            .filter(|(id, _)| !(reader.without && reader.needs.contains(id)))
             .map(|(id, recipient)| {
                 if reader.needs.contains(id) {
                     Asked::must(id, recipient)
@@ -142,7 +170,11 @@ impl Run<'_> {
         let shown = ask(self.work.targets[name].as_ref(), run, &asked)?;
         let kinds = shown.kinds.into_iter();
         let kinds = kinds.map(|(id, kind)| ((name.to_owned(), id), kind));
-        let failure = (!shown.failures.is_empty()).then(|| shown.failures.join("; "));
+        let failure = (!shown.failures.is_empty()).then(|| ReaderFailure {
+            reader: name.to_owned(),
+            said: shown.failures.join("; "),
+            holds_too_much: shown.holds_too_much,
+        });
         Ok((failure, kinds.collect()))
     }
 }
@@ -153,6 +185,6 @@ type Kinds = BTreeMap<(String, String), ReceiptKind>;
 /// What all readers showed.
 #[derive(Default)]
 struct Shown {
-    failures: Vec<String>,
+    failures: Vec<ReaderFailure>,
     kinds: Kinds,
 }

@@ -1,57 +1,73 @@
 //! Retire: take the old identities from readers, once everybody who must read has been shown to. From here on there is no way
 //! back, and nothing is destroyed: what is retired stays sealed to operators and recovery.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rayon::prelude::*;
 
 use crate::apply::errands::{Act, Errand};
 use crate::apply::rewrite::store_of;
 use crate::apply::ship::failures_of;
-use crate::apply::{ApplyError, Run, read_optional};
+use crate::apply::{ApplyError, ReaderFailure, Run, read_optional};
 use crate::journal::{Entry, Step, guards};
 use crate::keys::{IdentitySet, Recipient};
 use crate::ledger::{LEDGER_PATH, State};
 use crate::plan::Party;
+use crate::plan::access::Access;
 use crate::repo::git::GitError;
 use crate::repo_path::RepoPath;
 use crate::sops::document::Document;
 use crate::topology::Wave;
 
 impl Run<'_> {
-    /// Withdraws every retiring recipient from the readers that hold it, and records it.
+    /// Withdraws every retiring recipient from the readers that hold it, and records it. What is kept for a reader that the
+    /// run goes on without leaves other zones' readers only.
     pub(super) fn retire(&mut self) -> Result<(), ApplyError> {
-        let gone: Vec<Recipient> = self
-            .plan()
-            .retiring
-            .iter()
-            .map(|r| r.recipient.clone())
-            .collect();
-        if !gone.is_empty() {
+        let retiring = self.plan().retiring.clone();
+        if !retiring.is_empty() {
             self.check_possession()?;
             self.check_proofs_again()?;
             self.begin_retirement()?;
             let waves = self.waves();
             for (n, wave) in waves.iter().enumerate() {
-                self.withdraw_from_all(wave, &gone)?;
+                self.withdraw_from_all(wave)?;
                 if n + 1 < waves.len() {
                     self.ask_ready(wave)?;
                 }
             }
-            let copies = self.failing_readers(&gone)?;
+            let copies = self.failing_readers(true)?;
             if !copies.is_empty() {
                 return Err(ApplyError::Copies { copies });
             }
         }
-        let ids: Vec<String> = self.plan().retiring.iter().map(|r| r.id.clone()).collect();
+        let gone = retiring.into_iter().filter(|r| r.kept_for.is_empty());
+        let ids: Vec<String> = gone.map(|r| r.id).collect();
         self.advance(&ids, State::Retired)?;
         self.record()
     }
 
+    /// What must not be left in the document at `path`: of `gone` all that is not kept for one of its readers.
+    pub(super) fn gone_at(&self, path: &str, gone: &[Recipient]) -> Vec<Recipient> {
+        let kept = self.plan().kept();
+        let place = RepoPath::new(path).ok().and_then(|path| {
+            let access = Access::new(self.work.topology, &[], &kept);
+            access.place_of(&path).ok()
+        });
+        let stays = |recipient: &&Recipient| {
+            let id = kept.iter().find(|k| k.recipient == **recipient);
+            let party = id.and_then(|k| k.id.clone()).map(Party::Identity);
+            let place = place.as_ref();
+            party.is_some_and(|party| place.is_some_and(|p| p.parties.contains(&party)))
+        };
+        gone.iter().filter(|r| !stays(r)).cloned().collect()
+    }
+
     fn check_proofs_again(&mut self) -> Result<(), ApplyError> {
-        let failures = self.failing_readers(&[])?;
+        let failures = self.failing_readers(false)?;
         if failures.is_empty() {
             Ok(())
         } else {
-            Err(ApplyError::Gate { failures })
+            Err(ApplyError::Unshown { failures })
         }
     }
 
@@ -64,19 +80,30 @@ impl Run<'_> {
     }
 
     /// Takes what leaves from every reader of a wave that holds it, side by side; all are tried before a failure is told.
-    fn withdraw_from_all(&mut self, wave: &Wave, gone: &[Recipient]) -> Result<(), ApplyError> {
-        let names = wave.readers.clone();
+    fn withdraw_from_all(&mut self, wave: &Wave) -> Result<(), ApplyError> {
+        let leaving: BTreeMap<String, Vec<Recipient>> = self
+            .asked()
+            .filter(|reader| wave.readers.contains(&reader.name))
+            .map(|reader| {
+                let gone = self.plan().leaving(reader);
+                let gone = gone.map(|r| r.recipient.clone()).collect();
+                (reader.name.clone(), gone)
+            })
+            .collect();
+        let names: Vec<String> = leaving.keys().cloned().collect();
         let (mut errands, mut failures, mut reverted) = (Vec::new(), Vec::new(), Vec::new());
         for (name, held) in self.read_all(names) {
             let held = match held {
                 Ok(held) => held,
+                // What the run does not touch stays as it is, whether its reader answers or not.
+                Err(_) if !self.has_to_answer(&name) => continue,
                 Err(why) => {
                     failures.push(format!("{name}: {why}"));
                     continue;
                 }
             };
             let mut acts: Vec<(Step, Act)> = Vec::new();
-            for recipient in gone.iter().filter(|r| held.identities.holds(r)) {
+            for recipient in leaving[&name].iter().filter(|r| held.identities.holds(r)) {
                 let step = Step::Retire {
                     recipient: recipient.clone(),
                     reader: name.clone(),
@@ -97,10 +124,12 @@ impl Run<'_> {
         }
         // One that no longer holds what it proved loses nothing, and neither does anybody else.
         if !reverted.is_empty() {
-            return Err(ApplyError::Gate { failures: reverted });
+            return Err(ApplyError::Unshown { failures: reverted });
         }
         if !errands.is_empty() {
-            let leaving: Vec<String> = gone.iter().map(Recipient::short).collect();
+            let leaving: Vec<String> = leaving.values().flatten().map(Recipient::short).collect();
+            let leaving: BTreeSet<String> = leaving.into_iter().collect();
+            let leaving: Vec<String> = leaving.into_iter().collect();
             self.work.observer.phase("retire", &leaving.join(", "));
         }
         let outcomes = self.run_errands("retiring", &errands)?;
@@ -118,7 +147,7 @@ impl Run<'_> {
 
     /// Looks once more at the moment of taking: a reader restored from a snapshot since its proof holds the old identity
     /// alone, and would hold nothing.
-    fn check_what_stays(&self, name: &str, held: &IdentitySet) -> Option<String> {
+    fn check_what_stays(&self, name: &str, held: &IdentitySet) -> Option<ReaderFailure> {
         let reader = self.plan().readers.iter().find(|r| r.name == name);
         let needs: Vec<Recipient> = reader
             .into_iter()
@@ -126,7 +155,17 @@ impl Run<'_> {
             .filter_map(|id| self.recipient_of(id))
             .collect();
         let is_safe = guards::may_take(&needs, |recipient| held.holds(recipient));
-        (!is_safe).then(|| format!("{name} no longer holds the identity that it proved"))
+        (!is_safe).then(|| ReaderFailure {
+            reader: name.to_owned(),
+            said: format!("{name} no longer holds the identity that it proved"),
+            holds_too_much: false,
+        })
+    }
+
+    /// Whether the run changes something for this reader.
+    fn has_to_answer(&self, name: &str) -> bool {
+        let mut readers = self.plan().readers.iter();
+        readers.any(|r| r.name == name && self.plan().concerns(r))
     }
 
     /// Protocol rule 3: an operator's identity at hand opens every rewritten document, and each recovery identity was read

@@ -71,7 +71,13 @@ impl Run<'_> {
             .map(|i| i.id.clone())
             .collect();
         self.advance(&active, State::Active)?;
-        let leaving: Vec<String> = self.plan().retiring.iter().map(|r| r.id.clone()).collect();
+        let leaving = self.plan().retiring.clone();
+        for identity in &leaving {
+            if self.ledger.record(&identity.id).is_some() {
+                self.ledger.keep_for(&identity.id, &identity.kept_for)?;
+            }
+        }
+        let leaving: Vec<String> = leaving.into_iter().map(|r| r.id).collect();
         self.advance(&leaving, State::Retiring)
     }
 
@@ -138,7 +144,7 @@ impl Run<'_> {
 
     /// Makes, checks and stages the new bytes of `open`, all of them or none.
     fn stage(&mut self, open: Vec<(Item, Option<Vec<u8>>)>) -> Result<(), ApplyError> {
-        let roster = self.roster()?;
+        let roster = self.wrapped_roster()?;
         let keys = self.keys();
         let now = super::now();
         let tick = self.work.observer.counter("rewriting", open.len());
@@ -192,7 +198,7 @@ impl Run<'_> {
         })?;
         let documents: Vec<RepoPath> = scan.documents.into_iter().map(|d| d.path).collect();
         let current = current.map(String::from_utf8_lossy);
-        let roster = self.roster()?;
+        let roster = self.wrapped_roster()?;
         rules::rewritten(&RulesInput {
             topology: self.work.topology,
             plan: self.plan(),

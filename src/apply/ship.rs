@@ -51,8 +51,7 @@ impl Run<'_> {
             .minted_by_plan()
             .into_iter()
             .filter(|id| {
-                let readers = &self.plan().readers;
-                let mut in_need = readers.iter().filter(|r| r.needs.contains(id));
+                let mut in_need = self.asked().filter(|r| r.needs.contains(id));
                 in_need.all(|r| !self.failed.contains_key(&r.name))
             })
             .collect();
@@ -101,9 +100,9 @@ impl Run<'_> {
         let roster = self.roster()?;
         let mut missing = Vec::new();
         let mut failures = BTreeMap::new();
-        let names = self.plan().readers.iter().map(|r| r.name.clone());
+        let names = self.asked().map(|r| r.name.clone());
         let read = self.read_all(names.collect());
-        for (reader, (_, held)) in self.plan().readers.iter().zip(read) {
+        for (reader, (_, held)) in self.asked().zip(read) {
             let held = match held {
                 Ok(held) => held,
                 Err(why) => {

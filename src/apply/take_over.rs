@@ -7,13 +7,15 @@ use std::path::Path;
 
 use crate::apply::journal_file;
 use crate::apply::lease::{HeldRun, JOURNAL_FILE, LEDGER_FILE, SEALED_FOLDER, behind};
+use crate::apply::rewrite::store_of;
 use crate::apply::{ApplyError, JournalFile, Run, TOPOLOGY_PATH, read_optional};
 use crate::journal::{self, Entry, Options, Progress, Step};
 use crate::ledger::Ledger;
-use crate::plan::Plan;
 use crate::plan::access::{self, Access};
+use crate::plan::{Party, Plan};
 use crate::repo::atomic_write::{self, Mode};
 use crate::repo::git::{Git, Oid};
+use crate::sops::document::Document;
 use crate::topology::Topology;
 
 /// A run of another clone, read and checked against this one.
@@ -60,7 +62,8 @@ pub fn take_over(
         Ok(_) => return refuse("its journal is that of another run".to_owned(), wait),
         Err(error) => return refuse(error.to_string(), wait),
     };
-    if let Some(reason) = misfit(&progress.plan, topology) {
+    let strange = misfit(&progress.plan, topology);
+    if let Some(reason) = strange.or_else(|| keeps_a_stranger(root, &progress.plan)) {
         return refuse(reason, wait);
     }
     Ok(Inheritance {
@@ -83,7 +86,8 @@ fn misfit(plan: &Plan, topology: &Topology) -> Option<String> {
     {
         return Some(format!("it has an identity for {}", identity.holder));
     }
-    let access = Access::new(topology, &plan.identities);
+    let kept = plan.kept();
+    let access = Access::new(topology, &plan.identities, &kept);
     for document in &plan.documents {
         let Ok(place) = access.place_of(&document.path) else {
             return Some(format!("{} is in no zone here", document.path));
@@ -101,6 +105,26 @@ fn misfit(plan: &Plan, topology: &Topology) -> Option<String> {
             || reader.needs != access.ids_of_reader(&reader.name)
     });
     unknown.map(|reader| format!("{} is another reader here", reader.name))
+}
+
+/// What a plan keeps in a document that is not wrapped to it here; none if nothing: what is kept gains nothing.
+fn keeps_a_stranger(root: &Path, plan: &Plan) -> Option<String> {
+    for kept in plan.kept() {
+        let party = Party::Identity(kept.id.clone().unwrap_or_default());
+        for document in plan.documents.iter().filter(|d| d.after.contains(&party)) {
+            let bytes = read_optional(&document.path.under(root)).ok().flatten();
+            let wrapped = bytes.is_none_or(|bytes| {
+                let store = store_of(&document.path, &bytes);
+                let parsed = Document::parse(store, bytes);
+                parsed.is_ok_and(|d| d.recipients().contains(&&kept.recipient))
+            });
+            if !wrapped {
+                let (path, recipient) = (&document.path, kept.recipient.short());
+                return Some(format!("{path} is not open to {recipient} here"));
+            }
+        }
+    }
+    None
 }
 
 impl Inheritance {

@@ -27,6 +27,10 @@ pub struct LeaveArgs {
     /// Let a reader that could not open FILE before open it afterwards.
     #[arg(long, value_name = "FILE")]
     pub widen: Vec<String>,
+    /// Go on without HOST (or cluster), which cannot be reached: it gets nothing new, and what it reads stays open to the
+    /// last identity that it proved; may be given several times.
+    #[arg(long, value_name = "HOST")]
+    pub without: Vec<String>,
 }
 
 impl LeaveArgs {
@@ -125,14 +129,22 @@ fn is_due(project: &Project, holder: &Holder, zone: &topology::Zone) -> bool {
 pub fn plan(
     project: &Project,
     asked: &Asked,
-    leave: &LeaveArgs,
+    args: &LeaveArgs,
     context: &Context,
 ) -> Result<Option<Plan>, CliError> {
     let replace = asked.replace(project)?;
     if asked.goal == Goal::Rotate && replace.is_empty() {
         return Ok(None);
     }
-    let leave = leave.parse()?;
+    let without = args.without.as_slice();
+    if let Some(unknown) = without.iter().find(|n| !project.targets.contains_key(*n)) {
+        let names: Vec<&str> = project.targets.keys().map(String::as_str).collect();
+        return Err(
+            CliError::usage(format!("there is no host or cluster {unknown}"))
+                .hint(format!("they are: {}", names.join(", "))),
+        );
+    }
+    let leave = args.parse()?;
     let targets = project.target_facts(context)?;
     let repo = project.inventory(context)?;
     let at_hand = project.lookup.identities.recipients();
@@ -145,6 +157,7 @@ pub fn plan(
         targets: &targets,
         at_hand: &at_hand,
         now: Timestamp::now(),
+        without,
         leave: &leave,
     })
     .map_err(|problems| refusal(&problems))?;

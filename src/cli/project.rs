@@ -18,7 +18,7 @@ use crate::fleet::{
     KubectlProgram, KubernetesCluster, SshHost, SshProgram, Target, TargetKind, abreast,
     local_target,
 };
-use crate::inventory::{Digest, DocumentFacts, ReaderKind, RepoFacts, TargetFacts};
+use crate::inventory::{Digest, DocumentFacts, Reach, ReaderKind, RepoFacts, TargetFacts};
 use crate::keys::IdentitySet;
 use crate::keystore::{self, Lookup, Surroundings};
 use crate::ledger::{LEDGER_PATH, Ledger};
@@ -180,21 +180,20 @@ impl Project {
         })
     }
 
-    /// What each reader of the topology holds, hosts first.
+    /// What each reader of the topology holds, hosts first. One that cannot be read is told, and holds up nothing before
+    /// the gate.
     ///
     /// # Errors
-    /// Every reader that cannot be read, by name.
+    /// Readers that a later state of this repository wrote to; hosts that are one machine.
     pub fn target_facts(&self, context: &Context) -> Result<Vec<TargetFacts>, CliError> {
         let hosts = self.topology.hosts.iter().map(Reader::Host);
         let clusters = self.topology.clusters.iter().map(Reader::Cluster);
-        let mut facts = Vec::new();
-        let mut problems = Vec::new();
         let mut ahead = Vec::new();
         let readers: Vec<Reader<'_>> = hosts.chain(clusters).collect();
         let read = abreast(&readers, |reader| self.targets[reader.name()].read());
-        for (reader, held) in readers.into_iter().zip(read) {
+        let facts = readers.into_iter().zip(read).map(|(reader, held)| {
             let target = &self.targets[reader.name()];
-            match held {
+            let (held, reach) = match held {
                 Ok(held) => {
                     if let Some(found) = &held.ahead {
                         ahead.push(format!(
@@ -212,26 +211,39 @@ impl Project {
                             finding.mode
                         ));
                     }
-                    facts.push(TargetFacts {
-                        name: reader.name().to_owned(),
-                        kind: match target.kind() {
-                            TargetKind::Host => ReaderKind::Host,
-                            TargetKind::Cluster => ReaderKind::Cluster,
-                        },
-                        zone: reader.zone().to_owned(),
-                        held: held.recipients,
-                        declares_clones: shows_clones(reader),
-                    });
+                    (held.recipients, Reach::Read)
                 }
                 Err(error) => {
-                    problems.push((unopened::one_line(&error), unopened::target_hint(&error)));
+                    let hint = unopened::target_hint(&error);
+                    let hint = hint.map(|h| format!(" ({h})")).unwrap_or_default();
+                    context
+                        .ui
+                        .warn(format!("{}{hint}", unopened::one_line(&error)));
+                    let reach = if error.is_unreachable() {
+                        Reach::Unreachable
+                    } else {
+                        Reach::Failed
+                    };
+                    (Vec::new(), reach)
                 }
+            };
+            TargetFacts {
+                name: reader.name().to_owned(),
+                kind: match target.kind() {
+                    TargetKind::Host => ReaderKind::Host,
+                    TargetKind::Cluster => ReaderKind::Cluster,
+                },
+                zone: reader.zone().to_owned(),
+                held,
+                reach,
+                declares_clones: shows_clones(reader),
             }
-        }
-        problems.extend(self.one_for_two());
+        });
+        let facts: Vec<TargetFacts> = facts.collect();
         if !ahead.is_empty() {
             return Err(CliError::many(Kind::Stopped, ahead).hint("git pull"));
         }
+        let problems = self.one_for_two();
         if problems.is_empty() {
             Ok(facts)
         } else {

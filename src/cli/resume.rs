@@ -22,6 +22,10 @@ pub struct Args {
     /// Retire without proof that NAME (an operator, or `recovery`) can open the new documents.
     #[arg(long, value_name = "NAME")]
     unproven: Vec<String>,
+    /// Go on without HOST (or cluster), which stopped the run at the gate: it gets nothing new, and what it reads stays open
+    /// to the last identity that it proved. `sync` finishes once it is back. May be given several times.
+    #[arg(long, value_name = "HOST")]
+    without: Vec<String>,
     /// Stop before this phase.
     #[arg(long, value_name = "PHASE")]
     hold_at: Option<HoldAt>,
@@ -73,7 +77,12 @@ fn go_on(
         project.ledger.clone(),
         args.hold_at.map(Phase::from),
     )
-    .waive(&args.unproven);
+    .waive(&args.unproven)
+    .without(&args.without)
+    .map_err(|error| {
+        CliError::from_error(&error)
+            .hint("without that word: cofferdam resume (or: cofferdam undo)")
+    })?;
     if undoing {
         return super::undo::finish(run, context);
     }

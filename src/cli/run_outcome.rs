@@ -70,7 +70,18 @@ fn hints(error: &ApplyError) -> Vec<String> {
         ApplyError::Target { source, .. } if matches!(source, TargetError::Ahead { .. }) => {
             unopened::target_hint(source).into_iter().collect()
         }
-        ApplyError::Gate { .. } => then("mend these readers"),
+        ApplyError::Gate { failures } => {
+            let mut hints = then("mend these readers, or wait until they are back");
+            if failures.iter().all(|f| !f.holds_too_much) {
+                let names = failures.iter().map(|f| format!(" --without {}", f.reader));
+                hints.push(format!(
+                    "or go on without them; what they read stays open to what they hold: cofferdam resume{} --yes",
+                    names.collect::<String>()
+                ));
+            }
+            hints
+        }
+        ApplyError::Unshown { .. } => then("mend these readers, or wait until they are back"),
         ApplyError::NotCommitted => then("commit the changes (git add -A && git commit)"),
         ApplyError::Git(GitError::Locked { .. })
         | ApplyError::CommitRefused(GitError::Locked { .. }) => {

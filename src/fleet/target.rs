@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::fleet::kubernetes::KubeError;
+use crate::fleet::kubernetes::{KubeError, KubeProblem};
 use crate::fleet::ssh::SshError;
 use crate::fleet::{Challenge, Deployed};
 use crate::inventory::Before;
@@ -303,6 +303,10 @@ impl TargetError {
         match self {
             Self::Unreachable { .. } => true,
             Self::Ssh(error) => error.is_unreachable(),
+            Self::Kubernetes(error) => matches!(
+                error.source,
+                KubeProblem::Unreachable { .. } | KubeProblem::TimedOut { .. }
+            ),
             _ => false,
         }
     }

@@ -6,4 +6,4 @@ pub mod target_facts;
 
 pub use reader_outcome::ReaderOutcome;
 pub use repo_facts::{Digest, DocumentFacts, RepoFacts};
-pub use target_facts::{Before, FileBefore, ReaderKind, TargetFacts};
+pub use target_facts::{Before, FileBefore, Reach, ReaderKind, TargetFacts};

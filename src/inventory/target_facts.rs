@@ -17,6 +17,26 @@ pub enum ReaderKind {
     Cluster,
 }
 
+/// Whether a reader could be read when a plan was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// It answered; what it holds is known.
+    #[default]
+    Read,
+    /// It did not answer: what it holds is supposed.
+    Unreachable,
+    /// It answered with something wrong (a damaged key file, a link, a changed host key): what it holds is supposed.
+    Failed,
+}
+
+impl Reach {
+    /// Whether what the reader holds is known.
+    pub fn is_read(&self) -> bool {
+        *self == Self::Read
+    }
+}
+
 /// One reader and the identities found on it.
 #[derive(Debug, Clone)]
 pub struct TargetFacts {
@@ -26,8 +46,10 @@ pub struct TargetFacts {
     pub kind: ReaderKind,
     /// Its zone.
     pub zone: String,
-    /// The recipients of the identities it holds.
+    /// The recipients of the identities it holds; empty for a reader that could not be read.
     pub held: Vec<Recipient>,
+    /// Whether it could be read.
+    pub reach: Reach,
     /// Whether it declares where its deployed revision can be looked at.
     pub declares_clones: bool,
 }

@@ -211,6 +211,13 @@ pub enum Entry {
         /// Its object name.
         commit: String,
     },
+    /// From here on the run goes on without a reader (protocol rule 17).
+    Without {
+        /// Its name.
+        reader: String,
+        /// The ids that what it reads stays wrapped to.
+        keeps: Vec<String>,
+    },
     /// From here on the run goes backwards.
     UndoBegun {
         /// Whether others have seen the run's commit, so that it is undone by a further commit.

@@ -16,7 +16,7 @@ pub struct Progress {
     pub head: Option<String>,
     /// What the operator said.
     pub options: Options,
-    /// Everything the run will do.
+    /// Everything the run will do, without the readers that it goes on without.
     pub plan: Plan,
     /// The steps that were done.
     pub done: BTreeSet<Step>,
@@ -163,6 +163,7 @@ impl Progress {
                 }
             }
             Entry::Committed { commit } => self.commits.push(commit),
+            Entry::Without { reader, keeps } => self.plan.go_on_without(&reader, &keeps),
             Entry::UndoBegun { published } => self.undo = Some(published),
             Entry::Finished { outcome } => self.outcome = Some(outcome),
         }

@@ -8,7 +8,7 @@ mod record;
 mod state;
 
 pub use generation::{Generation, Mark, NoGeneration};
-pub use record::{Holder, ReadBack, Receipt, ReceiptKind, Record};
+pub use record::{Holder, ReadBack, Receipt, ReceiptKind, Record, Tombstone};
 pub use state::{State, TransitionError};
 
 use jiff::Timestamp;
@@ -37,6 +37,9 @@ pub struct Ledger {
     /// Recovery identities that were read back from where they are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     recovery: Vec<ReadBack>,
+    /// Readers that were revoked, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    revoked: Vec<Tombstone>,
 }
 
 /// Why a ledger could not be read or changed.
@@ -189,7 +192,45 @@ impl Ledger {
                 source,
             })?;
         record.since = at;
+        if to != State::Retiring {
+            record.kept_for.clear();
+        }
         Ok(())
+    }
+
+    /// Says for which readers' sake documents stay wrapped to an identity that retires.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownId`].
+    pub fn keep_for(&mut self, id: &str, readers: &[String]) -> Result<(), LedgerError> {
+        self.record_mut(id)?.kept_for = readers.to_vec();
+        Ok(())
+    }
+
+    /// Notes that a reader has, or is about to have, an identity.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownId`].
+    pub fn give(&mut self, id: &str, reader: &str) -> Result<(), LedgerError> {
+        let record = self.record_mut(id)?;
+        if !record.given_to.iter().any(|name| name == reader) {
+            record.given_to.push(reader.to_owned());
+        }
+        Ok(())
+    }
+
+    /// The readers that were revoked, oldest first.
+    pub fn revoked(&self) -> &[Tombstone] {
+        &self.revoked
+    }
+
+    /// Notes that a reader is revoked; an older note of the same name goes.
+    pub fn bury(&mut self, tombstone: Tombstone) {
+        if self.revoked.contains(&tombstone) {
+            return;
+        }
+        self.revoked.retain(|t| t.name != tombstone.name);
+        self.revoked.push(tombstone);
     }
 
     /// Keeps the newest receipt of each reader for an identity.

@@ -47,6 +47,12 @@ pub struct Record {
     pub minted: Option<Timestamp>,
     /// When it entered its state.
     pub since: Timestamp,
+    /// The readers that it was ever delivered to, or found on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_to: Vec<String>,
+    /// While it is retiring: the readers for whose sake documents stay wrapped to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_for: Vec<String>,
     /// The newest receipt of each reader.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub receipts: Vec<Receipt>,
@@ -62,6 +68,8 @@ impl Record {
             state: State::Minted,
             minted: Some(at),
             since: at,
+            given_to: Vec::new(),
+            kept_for: Vec::new(),
             receipts: Vec::new(),
         }
     }
@@ -75,8 +83,16 @@ impl Record {
             state: State::Active,
             minted: None,
             since: at,
+            given_to: Vec::new(),
+            kept_for: Vec::new(),
             receipts: Vec::new(),
         }
+    }
+
+    /// Whether `reader` ever had it, as far as anybody wrote down.
+    pub fn was_given_to(&self, reader: &str) -> bool {
+        self.given_to.iter().any(|name| name == reader)
+            || self.receipts.iter().any(|r| r.reader == reader)
     }
 }
 
@@ -110,4 +126,18 @@ pub struct ReadBack {
     pub recipient: Recipient,
     /// When its identity was last read back and matched.
     pub read_back: Timestamp,
+}
+
+/// A reader that was revoked: it stays known, and is looked at again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tombstone {
+    /// Its name, as it was in the topology.
+    pub name: String,
+    /// Its zone at that time.
+    pub zone: String,
+    /// When it was revoked.
+    pub at: Timestamp,
+    /// Its section of `cofferdam.toml`, as it was: how it is reached and where its identity lives.
+    pub section: String,
 }

@@ -1,6 +1,7 @@
 //! Who should read what, by the topology: the parties of each place, the ids of each reader.
 
 use crate::ledger::Holder;
+use crate::plan::kept::Kept;
 use crate::plan::{Party, PlanProblem, PlannedIdentity};
 use crate::repo_path::RepoPath;
 use crate::topology::{FileSet, IdentityScope, Topology, Zone};
@@ -10,6 +11,7 @@ use crate::topology::{FileSet, IdentityScope, Topology, Zone};
 pub struct Access<'a> {
     topology: &'a Topology,
     identities: &'a [PlannedIdentity],
+    kept: &'a [Kept],
 }
 
 /// Where a document belongs and which zone identities read it.
@@ -22,12 +24,24 @@ pub struct PlaceAccess {
 }
 
 impl<'a> Access<'a> {
-    /// Sees `topology` through `identities`.
-    pub fn new(topology: &'a Topology, identities: &'a [PlannedIdentity]) -> Self {
+    /// Sees `topology` through `identities`, and those that are kept for readers that a run goes on without.
+    pub fn new(
+        topology: &'a Topology,
+        identities: &'a [PlannedIdentity],
+        kept: &'a [Kept],
+    ) -> Self {
         Self {
             topology,
             identities,
+            kept,
         }
+    }
+
+    /// Whether `reader` should read the document at `path`, by the topology alone.
+    pub fn reads(&self, reader: &str, path: &RepoPath) -> bool {
+        let places = self.topology.places(path);
+        let mut readers = places.iter().flat_map(|p| self.topology.readers_of(p));
+        readers.any(|r| r.name() == reader)
     }
 
     /// The one place of `path`.
@@ -62,6 +76,15 @@ impl<'a> Access<'a> {
                             parties.extend(self.id_of(&Holder::Host(reader.to_owned())));
                         }
                     }
+                }
+            }
+            for kept in self.kept {
+                let named = files.hosts.as_ref();
+                let reads = readers_of(self.topology, &zone.name).contains(&kept.reader.as_str())
+                    && (zone.identity == IdentityScope::Zone
+                        || named.is_none_or(|hosts| hosts.contains(&kept.reader)));
+                if let Some(id) = kept.id.as_ref().filter(|id| reads && !parties.contains(id)) {
+                    parties.push(id.clone());
                 }
             }
         }

@@ -8,10 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::inventory::{DocumentFacts, RepoFacts, TargetFacts};
+use crate::inventory::{DocumentFacts, Reach, RepoFacts, TargetFacts};
 use crate::keys::Recipient;
-use crate::ledger::{Holder, Ledger, State};
+use crate::ledger::{Holder, Ledger};
 use crate::plan::access::{self, Access};
+use crate::plan::kept::{self, Kept};
+use crate::plan::readers::Readers;
+use crate::plan::retiring::retiring;
+use crate::plan::supposed::supposed;
 use crate::plan::{
     Goal, Party, Plan, PlanProblem, PlannedDocument, PlannedIdentity, PlannedReader, PlannedRules,
     RetiringIdentity, reader_safety,
@@ -20,7 +24,7 @@ use crate::repo_path::RepoPath;
 use crate::topology::Topology;
 
 /// What a plan is made from.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct PlanInput<'a> {
     /// Intended state.
     pub topology: &'a Topology,
@@ -28,7 +32,7 @@ pub struct PlanInput<'a> {
     pub ledger: &'a Ledger,
     /// What the repository holds.
     pub repo: &'a RepoFacts,
-    /// What the readers hold, one entry per host and cluster of the topology.
+    /// What the readers hold or, where they could not be read, nothing; one entry per host and cluster of the topology.
     pub targets: &'a [TargetFacts],
     /// The recipients of the identities at hand.
     pub at_hand: &'a [Recipient],
@@ -38,6 +42,8 @@ pub struct PlanInput<'a> {
     pub goal: Goal,
     /// The holders whose identities are replaced although they are live.
     pub replace: &'a [Holder],
+    /// The readers that the run goes on without, by name.
+    pub without: &'a [String],
     /// The operator's word on single cases.
     pub leave: &'a Leave,
 }
@@ -58,12 +64,26 @@ pub struct Leave {
 /// # Errors
 /// Every [`PlanProblem`] there is, not only the first.
 pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
-    let mut problems = role_problems(input);
+    let targets = &supposed(input);
+    let mut problems = role_problems(input, targets);
     let identities = identities(input);
-    let access = Access::new(input.topology, &identities);
     let always = access::always(input.topology);
 
-    let retiring = retiring(input, &identities, &mut problems);
+    let without = kept::without(input, targets, &identities);
+    let mut kept = match kept::kept(input, targets, &identities, &without) {
+        Ok(kept) => kept,
+        Err(cannot) => {
+            problems.extend(cannot);
+            Vec::new()
+        }
+    };
+    let retiring = retiring(input, targets, &identities, &kept, &mut problems);
+    for kept in &mut kept {
+        // One that is still to be adopted gets its id there.
+        let known = retiring.iter().find(|r| r.recipient == kept.recipient);
+        kept.id = known.map(|r| r.id.clone()).or(kept.id.take());
+    }
+    let access = Access::new(input.topology, &identities, &kept);
     let gone: BTreeSet<&Recipient> = retiring.iter().map(|r| &r.recipient).collect();
 
     let mut documents = Vec::new();
@@ -74,7 +94,8 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
             Ok(place) => {
                 let mut after = place.parties.clone();
                 after.extend(always.iter().cloned());
-                if concerned(input, document, &gone) && needs_rewrite(document, &after, &identities)
+                if concerned(input, document, &gone)
+                    && needs_rewrite(document, &after, &identities, &kept)
                 {
                     problems.extend(document_problems(input, document));
                     let foreign = document.foreign.clone();
@@ -91,8 +112,17 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
             }
         }
     }
-    let readers = readers(input, &access, &identities, &gone, &after_by_path);
-    problems.extend(widening(input, &readers, &documents, &gone));
+    let readers = Readers {
+        input,
+        targets,
+        access: &access,
+        identities: &identities,
+        kept: &kept,
+        without: &without,
+        gone: &gone,
+    }
+    .planned(&after_by_path);
+    problems.extend(widening(input, targets, &readers, &documents, &gone));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -107,7 +137,7 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
     let plan = Plan {
         version: 1,
         goal: input.goal,
-        notes: notes(&readers),
+        notes: notes(&readers, &retiring),
         identities,
         retiring,
         always,
@@ -123,7 +153,7 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
         },
         exposed_values,
     };
-    let unsafe_steps = reader_safety::check(&plan, input.targets);
+    let unsafe_steps = reader_safety::check(&plan, targets);
     if unsafe_steps.is_empty() {
         Ok(plan)
     } else {
@@ -160,7 +190,7 @@ fn identities(input: &PlanInput<'_>) -> Vec<PlannedIdentity> {
 }
 
 /// Protocol rule 2: operators and recovery are nobody else.
-fn role_problems(input: &PlanInput<'_>) -> Vec<PlanProblem> {
+fn role_problems(input: &PlanInput<'_>, targets: &[TargetFacts]) -> Vec<PlanProblem> {
     let mut problems = Vec::new();
     for party in access::always(input.topology) {
         let (Party::Operator { recipient, .. } | Party::Recovery { recipient }) = &party else {
@@ -173,8 +203,7 @@ fn role_problems(input: &PlanInput<'_>) -> Vec<PlanProblem> {
                 other_role,
             });
         };
-        let holders: Vec<&str> = input
-            .targets
+        let holders: Vec<&str> = targets
             .iter()
             .filter(|t| t.held.contains(recipient))
             .map(|t| t.name.as_str())
@@ -188,95 +217,19 @@ fn role_problems(input: &PlanInput<'_>) -> Vec<PlanProblem> {
     problems
 }
 
-/// Protocol rule 8: which recipients leave, and which nobody knows.
-fn retiring(
-    input: &PlanInput<'_>,
-    identities: &[PlannedIdentity],
-    problems: &mut Vec<PlanProblem>,
-) -> Vec<RetiringIdentity> {
-    let mut known: BTreeSet<Recipient> = identities
-        .iter()
-        .filter_map(|i| i.recipient.clone())
-        .collect();
-    known.extend(
-        access::always(input.topology)
-            .iter()
-            .filter_map(|p| match p {
-                Party::Identity(_) => None,
-                Party::Operator { recipient, .. } | Party::Recovery { recipient } => {
-                    Some(recipient.clone())
-                }
-            }),
-    );
-
-    let mut found: BTreeMap<&Recipient, Vec<RepoPath>> = BTreeMap::new();
-    for document in &input.repo.documents {
-        for recipient in &document.recipients {
-            if !known.contains(recipient) {
-                found
-                    .entry(recipient)
-                    .or_default()
-                    .push(document.path.clone());
-            }
-        }
-    }
-    // A reader may still hold what no document uses any more: a run that was taken back half-way elsewhere.
-    for record in input.ledger.records() {
-        let leaves = record.state == State::Retiring || !known.contains(&record.recipient);
-        let held = input
-            .targets
-            .iter()
-            .any(|t| t.held.contains(&record.recipient));
-        if leaves && held {
-            found.entry(&record.recipient).or_default();
-        }
-    }
-
-    let mut leaving: Vec<RetiringIdentity> = Vec::new();
-    for (recipient, documents) in found {
-        let held_by: Vec<String> = input
-            .targets
-            .iter()
-            .filter(|t| t.held.contains(recipient))
-            .map(|t| t.name.clone())
-            .collect();
-        let at_hand = input.at_hand.contains(recipient);
-        let record = input.ledger.record_of(recipient);
-        let dropped = input.leave.drop.contains(recipient);
-        if !at_hand && held_by.is_empty() && record.is_none() && !dropped {
-            problems.push(PlanProblem::UnknownRecipient {
-                recipient: recipient.clone(),
-                documents,
-            });
-            continue;
-        }
-        let taken: Vec<String> = leaving
-            .iter()
-            .map(|r| r.id.clone())
-            .chain(identities.iter().map(|i| i.id.clone()))
-            .collect();
-        leaving.push(RetiringIdentity {
-            id: record.map_or_else(
-                || input.ledger.free_id("shared", input.now, &taken),
-                |r| r.id.clone(),
-            ),
-            recipient: recipient.clone(),
-            held_by,
-            adopt: at_hand,
-        });
-    }
-    leaving
-}
-
 fn needs_rewrite(
     document: &DocumentFacts,
     after: &[Party],
     identities: &[PlannedIdentity],
+    kept: &[Kept],
 ) -> bool {
-    let roster = identities
+    let live = identities
         .iter()
-        .filter_map(|i| Some((i.id.clone(), i.recipient.clone()?)))
-        .collect();
+        .filter_map(|i| Some((i.id.clone(), i.recipient.clone()?)));
+    let kept = kept
+        .iter()
+        .filter_map(|k| Some((k.id.clone()?, k.recipient.clone())));
+    let roster = live.chain(kept).collect();
     let wanted: Option<BTreeSet<&Recipient>> = after.iter().map(|p| p.recipient(&roster)).collect();
     wanted.is_none_or(|wanted| wanted != document.recipients.iter().collect())
 }
@@ -303,64 +256,10 @@ fn document_problems(input: &PlanInput<'_>, document: &DocumentFacts) -> Vec<Pla
     problems
 }
 
-fn readers(
-    input: &PlanInput<'_>,
-    access: &Access,
-    identities: &[PlannedIdentity],
-    gone: &BTreeSet<&Recipient>,
-    after: &BTreeMap<&RepoPath, Vec<Party>>,
-) -> Vec<PlannedReader> {
-    input
-        .targets
-        .iter()
-        .map(|target| {
-            let needs = access.ids_of_reader(&target.name);
-            let receives = needs
-                .iter()
-                .filter(|id| {
-                    identities
-                        .iter()
-                        .find(|i| i.id == **id)
-                        .and_then(|i| i.recipient.as_ref())
-                        .is_none_or(|recipient| !target.held.contains(recipient))
-                })
-                .cloned()
-                .collect();
-            PlannedReader {
-                name: target.name.clone(),
-                kind: target.kind,
-                zone: target.zone.clone(),
-                receives,
-                loses: target
-                    .held
-                    .iter()
-                    .filter(|r| gone.contains(r))
-                    .cloned()
-                    .collect(),
-                opens_before: input
-                    .repo
-                    .documents
-                    .iter()
-                    .filter(|d| d.recipients.iter().any(|r| target.held.contains(r)))
-                    .count(),
-                opens_after: after
-                    .values()
-                    .filter(|parties| {
-                        parties
-                            .iter()
-                            .any(|p| matches!(p, Party::Identity(id) if needs.contains(id)))
-                    })
-                    .count(),
-                needs,
-                declares_clones: target.declares_clones,
-            }
-        })
-        .collect()
-}
-
 /// Protocol rule 9: a reader may gain a document only from the adopted identity, or by name.
 fn widening(
     input: &PlanInput<'_>,
+    targets: &[TargetFacts],
     readers: &[PlannedReader],
     documents: &[PlannedDocument],
     gone: &BTreeSet<&Recipient>,
@@ -376,7 +275,7 @@ fn widening(
         if shared || input.leave.widen.contains(&document.path) {
             continue;
         }
-        for (reader, target) in readers.iter().zip(input.targets) {
+        for (reader, target) in readers.iter().zip(targets) {
             let reads = document
                 .after
                 .iter()
@@ -415,19 +314,43 @@ fn is_of_a_zone(input: &PlanInput<'_>, recipient: &Recipient) -> bool {
     record.is_some_and(|r| !matches!(r.holder, Holder::Shared(_)))
 }
 
-fn notes(readers: &[PlannedReader]) -> Vec<String> {
+fn notes(readers: &[PlannedReader], retiring: &[RetiringIdentity]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for reader in readers.iter().filter(|r| !r.reach.is_read()) {
+        let what = match reader.reach {
+            Reach::Unreachable => "cannot be reached",
+            _ => "cannot be read",
+        };
+        let kept: Vec<&str> = retiring
+            .iter()
+            .filter(|r| r.kept_for.contains(&reader.name))
+            .map(|r| r.id.as_str())
+            .collect();
+        notes.push(match (reader.without, kept.as_slice()) {
+            (true, []) => format!("{} {what}: it is left out", reader.name),
+            (true, ids) => format!(
+                "{} {what}: it is left out, and what it reads stays open to {}",
+                reader.name,
+                ids.join(", ")
+            ),
+            (false, _) => format!(
+                "{} {what}; what it holds is supposed. The run stops at the gate until it proves what it opens, or goes on --without {}",
+                reader.name, reader.name
+            ),
+        });
+    }
     let blind: Vec<&str> = readers
         .iter()
         .filter(|r| !r.loses.is_empty() && !r.declares_clones)
         .map(|r| r.name.as_str())
         .collect();
-    if blind.is_empty() {
-        return Vec::new();
+    if !blind.is_empty() {
+        notes.push(format!(
+            "retires without proof that readers run the new revision: {} (they declare no `clones` that can be looked at)",
+            blind.join(", ")
+        ));
     }
-    vec![format!(
-        "retires without proof that readers run the new revision: {} (they declare no `clones` that can be looked at)",
-        blind.join(", ")
-    )]
+    notes
 }
 
 #[cfg(test)]

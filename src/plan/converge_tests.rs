@@ -4,6 +4,7 @@ use super::*;
 use crate::inventory::{Digest, ReaderKind};
 use crate::keys::Identity;
 use crate::ledger::Record;
+use crate::ledger::State;
 use crate::report::plan_text::plan_text;
 use crate::topology;
 
@@ -17,6 +18,7 @@ struct World {
     leave: Leave,
     goal: Goal,
     replace: Vec<Holder>,
+    without: Vec<String>,
 }
 
 fn recipient() -> Recipient {
@@ -93,6 +95,7 @@ local = "targets/aegis"
                 kind: ReaderKind::Host,
                 zone: (*zone).to_owned(),
                 held: vec![shared.clone()],
+                reach: Reach::Read,
                 declares_clones: false,
             })
             .collect();
@@ -106,6 +109,7 @@ local = "targets/aegis"
             leave: Leave::default(),
             goal: Goal::Split,
             replace: Vec::new(),
+            without: Vec::new(),
         }
     }
 
@@ -119,6 +123,7 @@ local = "targets/aegis"
             targets: &self.targets,
             at_hand: std::slice::from_ref(&self.shared),
             now: now(),
+            without: &self.without,
             leave: &self.leave,
         })
     }

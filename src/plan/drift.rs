@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::keys::Recipient;
 use crate::ledger::{Holder, Ledger, State};
 use crate::plan::access::{self, Access};
+use crate::plan::kept::kept_by_ledger;
 use crate::plan::{Party, PlannedIdentity, Roster};
 use crate::repo_path::RepoPath;
 use crate::topology::Topology;
@@ -173,10 +174,15 @@ pub fn days(now: Timestamp, then: Timestamp) -> String {
 }
 
 fn drift(input: &StandingInput<'_>, live: &[PlannedIdentity]) -> Vec<String> {
-    let access = Access::new(input.topology, live);
+    let kept = kept_by_ledger(input.ledger);
+    let access = Access::new(input.topology, live, &kept);
     let roster: Roster = live
         .iter()
         .filter_map(|i| Some((i.id.clone(), i.recipient.clone()?)))
+        .chain(
+            kept.iter()
+                .filter_map(|k| Some((k.id.clone()?, k.recipient.clone()))),
+        )
         .collect();
     let mut drift = Vec::new();
     for (holder, _) in access::holders(input.topology) {
@@ -185,7 +191,13 @@ fn drift(input: &StandingInput<'_>, live: &[PlannedIdentity]) -> Vec<String> {
         }
     }
     for record in input.ledger.records() {
-        if record.state == State::Retiring {
+        if !record.kept_for.is_empty() {
+            drift.push(format!(
+                "{} is kept for {}, which the last run went on without",
+                record.id,
+                record.kept_for.join(", ")
+            ));
+        } else if record.state == State::Retiring {
             drift.push(format!(
                 "{} is retiring and still held by readers",
                 record.id

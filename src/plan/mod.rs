@@ -7,10 +7,14 @@ pub mod access;
 pub mod converge;
 pub mod drift;
 pub mod duties;
+pub mod kept;
 pub mod problem;
 pub mod reader_phase;
 pub mod reader_safety;
+mod readers;
+mod retiring;
 pub mod rules;
+mod supposed;
 
 use std::collections::BTreeMap;
 
@@ -18,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use problem::PlanProblem;
 
-use crate::inventory::{Digest, ReaderKind};
+use crate::inventory::{Digest, Reach, ReaderKind};
 use crate::keys::Recipient;
 use crate::ledger::Holder;
 use crate::repo_path::RepoPath;
@@ -87,6 +91,9 @@ pub struct RetiringIdentity {
     pub held_by: Vec<String>,
     /// Whether it is sealed to operators and recovery first: its identity is at hand.
     pub adopt: bool,
+    /// Readers that the run goes on without: documents they read stay wrapped to it, and their zone keeps it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_for: Vec<String>,
 }
 
 /// Somebody a document is wrapped to.
@@ -150,6 +157,12 @@ pub struct PlannedReader {
     pub opens_after: usize,
     /// Whether retirement can be held back until it runs the new revision.
     pub declares_clones: bool,
+    /// Whether it could be read; if not, what it holds is supposed.
+    #[serde(default, skip_serializing_if = "Reach::is_read")]
+    pub reach: Reach,
+    /// Whether the run goes on without it: nothing is delivered to it, and it proves nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without: bool,
 }
 
 /// The creation rules before and after.
@@ -179,13 +192,49 @@ impl Plan {
             && self
                 .readers
                 .iter()
-                .all(|r| r.receives.is_empty() && r.loses.is_empty())
+                .all(|r| r.without || r.receives.is_empty() && r.loses.is_empty())
             && self.identities.iter().all(|i| i.recipient.is_some())
     }
 
     /// The identity with this id.
     pub fn identity(&self, id: &str) -> Option<&PlannedIdentity> {
         self.identities.iter().find(|i| i.id == id)
+    }
+
+    /// The recipients of all identities that documents are wrapped to and that exist already: live ones, and kept ones.
+    pub fn known_recipients(&self) -> Roster {
+        let live = self
+            .identities
+            .iter()
+            .filter_map(|i| Some((i.id.clone(), i.recipient.clone()?)));
+        let kept = self.retiring.iter().filter(|r| !r.kept_for.is_empty());
+        live.chain(kept.map(|r| (r.id.clone(), r.recipient.clone())))
+            .collect()
+    }
+
+    /// The identities that leave `reader`: all that retire, but one that is kept for a reader of its zone.
+    pub fn leaving<'a>(
+        &'a self,
+        reader: &'a PlannedReader,
+    ) -> impl Iterator<Item = &'a RetiringIdentity> {
+        let zone_of = |name: &String| {
+            let reader = self.readers.iter().find(|r| r.name == *name);
+            reader.map(|r| r.zone.as_str())
+        };
+        self.retiring.iter().filter(move |r| {
+            !r.kept_for
+                .iter()
+                .any(|name| zone_of(name) == Some(reader.zone.as_str()))
+        })
+    }
+
+    /// Whether the run changes what `reader` holds, or a document that it reads.
+    pub fn concerns(&self, reader: &PlannedReader) -> bool {
+        let reads = |document: &PlannedDocument| {
+            let mut after = document.after.iter();
+            after.any(|p| matches!(p, Party::Identity(id) if reader.needs.contains(id)))
+        };
+        !reader.receives.is_empty() || !reader.loses.is_empty() || self.documents.iter().any(reads)
     }
 
     /// The ids that a reader must not be able to open: those it does not need.

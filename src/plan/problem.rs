@@ -72,6 +72,24 @@ pub enum PlanProblem {
         /// At what point.
         when: String,
     },
+    /// Protocol rule 17.
+    #[error("{reader} cannot keep {id}: {why}")]
+    CannotKeep {
+        /// The reader that the run was to go on without.
+        reader: String,
+        /// The last identity that it proved.
+        id: String,
+        /// Why documents must not stay wrapped to it.
+        why: String,
+    },
+    /// A name that is no reader's.
+    #[error("there is no host or cluster {reader}")]
+    NoReader {
+        /// The name.
+        reader: String,
+        /// Those that there are.
+        readers: Vec<String>,
+    },
     /// Something about `.sops.yaml`.
     #[error("{message}")]
     Rules {
@@ -105,6 +123,10 @@ impl PlanProblem {
                 "re-create {path} with one list of recipients, or keep it in a repository of its own"
             ),
             Self::Widening { path, .. } => format!("move {path} back, or allow it with --widen {path}"),
+            Self::CannotKeep { reader, .. } => format!(
+                "bring {reader} back and run the same command, or revoke it as well: cofferdam revoke {reader}"
+            ),
+            Self::NoReader { readers, .. } => format!("they are: {}", readers.join(", ")),
             Self::LockOut { .. } => "this is a fault of the plan; nothing was changed".to_owned(),
             Self::Rules { hint, .. } => return hint.clone(),
         })

@@ -30,6 +30,18 @@ pub fn check(plan: &Plan, targets: &[TargetFacts]) -> Vec<PlanProblem> {
                 // It reads nothing now; it gains, which is the planner's question, not a lock-out.
                 continue;
             }
+            if reader.without {
+                // What it holds now must be kept for it.
+                let roster = plan.known_recipients();
+                let kept = document.after.iter().any(|p| {
+                    p.recipient(&roster)
+                        .is_some_and(|r| target.held.contains(r) && !reader.loses.contains(r))
+                });
+                if reads_after && !kept {
+                    lock_out("the run goes on without it and keeps nothing that it holds");
+                }
+                continue;
+            }
             if reads_after {
                 // What it needs must be delivered, or be there and stay.
                 for id in &reader.needs {

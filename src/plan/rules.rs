@@ -69,6 +69,7 @@ pub fn planned(input: &PlannedInput<'_>) -> Result<PlannedRules, Vec<PlanProblem
             let recipient = identity.recipient.clone().or_else(stand_in)?;
             Some((identity.id.clone(), recipient))
         })
+        .chain(input.plan.known_recipients())
         .collect();
     let mut plan = input.plan.clone();
     plan.rules.previous = previous_rules(input);
@@ -97,7 +98,8 @@ pub fn planned(input: &PlannedInput<'_>) -> Result<PlannedRules, Vec<PlanProblem
 /// # Errors
 /// Everything that stands in the way.
 pub fn rewritten(input: &RulesInput<'_>) -> Result<Rewritten, Vec<RulesFailure>> {
-    let access = Access::new(input.topology, &input.plan.identities);
+    let kept = input.plan.kept();
+    let access = Access::new(input.topology, &input.plan.identities, &kept);
     let known: Vec<RepoPath> = input
         .documents
         .iter()
@@ -183,10 +185,10 @@ fn recipients(
         .iter()
         .map(|party| {
             let words = match party {
-                Party::Identity(id) => input
-                    .plan
-                    .identity(id)
-                    .map_or_else(|| id.clone(), |i| i.holder.to_string()),
+                Party::Identity(id) => match input.plan.identity(id) {
+                    Some(identity) => identity.holder.to_string(),
+                    None => kept_words(input.plan, id),
+                },
                 other => other.label(),
             };
             let recipient = party.recipient(input.roster).cloned();
@@ -195,6 +197,13 @@ fn recipients(
                 .ok_or_else(|| RulesFailure::Unminted(party.label()))
         })
         .collect()
+}
+
+/// The words beside a kept recipient: whom it is kept for.
+fn kept_words(plan: &Plan, id: &str) -> String {
+    let kept = plan.retiring.iter().find(|r| r.id == *id);
+    let readers = kept.map(|r| r.kept_for.join(", ")).unwrap_or_default();
+    format!("{id}, kept for {readers}")
 }
 
 /// The expressions that the topology at HEAD generates: rules of ours that may go.

@@ -507,6 +507,17 @@ impl<'s> Ground<'s> {
         assert!(!self.retirement_begun(), "{when}");
     }
 
+    /// As [`Ground::expect_nothing_retired`], of these hosts alone.
+    #[track_caller]
+    pub fn expect_nothing_retired_on(&self, hosts: &[&str], when: &str) {
+        let shared = recipient(&self.folder.join("shared.txt"));
+        for host in hosts {
+            let held = identities(&self.host_file(host));
+            assert!(held.holds(&shared), "{when}: {host} lost the old identity");
+        }
+        assert!(!self.retirement_begun(), "{when}");
+    }
+
     /// Nothing temporary lies anywhere, and of runs nothing but their logs.
     #[track_caller]
     pub fn expect_no_leftovers(&self, when: &str) {
