@@ -2,7 +2,7 @@
 //! that re-encrypts today's values to the previous recipients. Either way documents go back first, identities leave last.
 
 use crate::apply::rewrite::{rewrapped, store_of};
-use crate::apply::{ApplyError, Run, read_optional};
+use crate::apply::{ApplyError, ReaderFailure, Run, read_optional};
 use crate::journal::guards::{self, WayBack};
 use crate::journal::{Entry, Outcome, Step};
 use crate::ledger::{LEDGER_PATH, State};
@@ -182,21 +182,25 @@ impl Run<'_> {
         }
         self.check_head(&gone)?;
         let mut failures = Vec::new();
-        for reader in &self.plan().readers {
+        for reader in self.asked() {
             let held = self.work.targets[&reader.name]
                 .read()
                 .map_err(ApplyError::target(&reader.name))?;
             if !reader.loses.iter().all(|r| held.identities.holds(r)) {
-                failures.push(format!(
-                    "{} no longer holds the identity that it is to read with again",
-                    reader.name
-                ));
+                failures.push(ReaderFailure {
+                    reader: reader.name.clone(),
+                    said: format!(
+                        "{} no longer holds the identity that it is to read with again",
+                        reader.name
+                    ),
+                    holds_too_much: false,
+                });
             }
         }
         if failures.is_empty() {
             Ok(())
         } else {
-            Err(ApplyError::Gate { failures })
+            Err(ApplyError::Unshown { failures })
         }
     }
 

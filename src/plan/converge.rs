@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::inventory::{DocumentFacts, Reach, RepoFacts, TargetFacts};
 use crate::keys::Recipient;
-use crate::ledger::{Holder, Ledger};
+use crate::ledger::{Holder, Ledger, State};
 use crate::plan::access::{self, Access};
 use crate::plan::kept::{self, Kept};
 use crate::plan::readers::Readers;
