@@ -1,7 +1,5 @@
 //! Publish: one commit with documents, rules, ledger and sealed identities; then the operator's commands; then wait.
 
-#![expect(clippy::disallowed_methods, reason = "edge: carries out a plan")]
-
 use std::collections::BTreeSet;
 
 use crate::apply::{ApplyError, Run, read_optional};
@@ -80,6 +78,12 @@ impl Run<'_> {
                 format!("split the shared identity into {} zones", zones.len())
             }
             Goal::Rotate => format!("rotate {}", self.minted_holders().join(", ")),
+            Goal::Revoke => format!(
+                "revoke {}",
+                plan.revoked
+                    .as_ref()
+                    .map_or("identities", |r| r.name.as_str())
+            ),
             Goal::Split | Goal::Sync => "bring secrets in line with cofferdam.toml".to_owned(),
         };
         let retiring: Vec<&str> = plan.retiring.iter().map(|r| r.id.as_str()).collect();
@@ -193,6 +197,10 @@ impl Run<'_> {
     }
 
     pub(super) fn grace(&self) -> Result<(), ApplyError> {
+        // What somebody else may hold is given no time.
+        if self.plan().goal == Goal::Revoke {
+            return Ok(());
+        }
         let since = self
             .plan()
             .retiring

@@ -11,7 +11,7 @@ use crate::apply::ship::failures_of;
 use crate::apply::{ApplyError, ReaderFailure, Run, read_optional};
 use crate::journal::{Entry, Step, guards};
 use crate::keys::{IdentitySet, Recipient};
-use crate::ledger::{LEDGER_PATH, State};
+use crate::ledger::{LEDGER_PATH, State, Tombstone};
 use crate::plan::Party;
 use crate::plan::access::Access;
 use crate::repo::git::GitError;
@@ -40,10 +40,37 @@ impl Run<'_> {
                 return Err(ApplyError::Copies { copies });
             }
         }
+        self.compromise()?;
         let gone = retiring.into_iter().filter(|r| r.kept_for.is_empty());
         let ids: Vec<String> = gone.map(|r| r.id).collect();
         self.advance(&ids, State::Retired)?;
         self.record()
+    }
+
+    /// Revoke: what the reader was ever given is compromised from here on, and the reader is remembered.
+    fn compromise(&mut self) -> Result<(), ApplyError> {
+        let Some(revoked) = self.plan().revoked.clone() else {
+            return Ok(());
+        };
+        let now = super::now();
+        for id in &revoked.compromised {
+            if self
+                .ledger
+                .record(id)
+                .is_some_and(|r| r.state != State::Compromised)
+            {
+                self.ledger.advance(id, State::Compromised, now)?;
+            }
+        }
+        if let Some(reader) = revoked.reader {
+            self.ledger.bury(Tombstone {
+                name: revoked.name,
+                zone: reader.zone,
+                at: now,
+                section: reader.section,
+            });
+        }
+        self.save_ledger()
     }
 
     /// What must not be left in the document at `path`: of `gone` all that is not kept for one of its readers.

@@ -5,17 +5,19 @@
 use jiff::Timestamp;
 use rand::RngCore;
 
-use crate::apply::{JournalFile, Phase, Run};
+use crate::apply::{Ended, JournalFile, Phase, Run};
 use crate::cli::confirmed::{self, AcceptArgs};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
+use crate::cli::exposure;
 use crate::cli::narrator::Narrator;
 use crate::cli::planning::{self, Asked, LeaveArgs};
 use crate::cli::project::Project;
 use crate::cli::remote;
+use crate::cli::revoke;
 use crate::cli::run_outcome;
 use crate::journal::{Entry, Options, RunId};
-use crate::plan::Plan;
+use crate::plan::{Goal, Plan};
 use crate::report::plan_text::plan_text;
 
 /// How a run is begun.
@@ -74,7 +76,11 @@ impl From<HoldAt> for Phase {
 /// # Errors
 /// Exit 1 for a refusal before any act, 4 for a stale saved plan, 5 for a stop part-way.
 pub fn run(asked: &Asked, args: &BeginArgs, context: &Context) -> Result<(), CliError> {
-    let (project, lock) = Project::locked(context)?;
+    let (mut project, lock) = Project::locked(context)?;
+    if asked.revoke.is_some() {
+        revoke::preempt(&project, &lock, args.yes, context)?;
+        project.reload()?;
+    }
     run_outcome::refuse_over_unfinished(&project)?;
     remote::ask_first(&project)?;
     refuse_dirty(&project, args.allow_dirty)?;
@@ -82,7 +88,12 @@ pub fn run(asked: &Asked, args: &BeginArgs, context: &Context) -> Result<(), Cli
         CliError::from_error(&error)
             .hint("git config user.name NAME && git config user.email ADDRESS")
     })?;
-    let Some(plan) = planning::plan(&project, asked, &args.leave, context)? else {
+    let struck = match &asked.revoke {
+        Some(name) => Some(revoke::strike(&mut project, name)?),
+        None => None,
+    };
+    let planned = planning::plan(&project, asked, struck.as_ref(), &args.leave, context)?;
+    let Some(plan) = planned else {
         context.ui.note("nothing is due");
         return Ok(());
     };
@@ -114,6 +125,10 @@ pub fn run(asked: &Asked, args: &BeginArgs, context: &Context) -> Result<(), Cli
         return Err(CliError::failed("not confirmed; nothing was changed"));
     }
     let git = project.git.holding(&lock)?;
+    let exposed = exposed_by(&plan);
+    if let Some(struck) = &struck {
+        struck.write(&project.root)?;
+    }
     let at = Timestamp::now();
     let salt = (rand::rngs::OsRng.next_u32() & 0xffff) as u16;
     let journal = JournalFile::begin(
@@ -142,7 +157,25 @@ pub fn run(asked: &Asked, args: &BeginArgs, context: &Context) -> Result<(), Cli
         project.ledger.clone(),
         args.hold_at.map(Phase::from),
     );
-    run_outcome::tell(run.execute(), context)
+    let result = run.execute();
+    let completed = matches!(result, Ok(Ended::Completed));
+    run_outcome::tell(result, context)?;
+    if completed {
+        if let Some(struck) = &struck {
+            struck.take_identities(context);
+        }
+        exposure::tell(&project, &exposed, context);
+    }
+    Ok(())
+}
+
+/// The identities whose exposure a run ends by listing: those that a split or a revocation takes away.
+fn exposed_by(plan: &Plan) -> Vec<String> {
+    match (&plan.revoked, plan.goal) {
+        (Some(revoked), _) => revoked.compromised.clone(),
+        (None, Goal::Split) => plan.retiring.iter().map(|r| r.id.clone()).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Other people's unfinished work must not end up in, or beside, the run's commit.

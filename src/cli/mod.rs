@@ -24,6 +24,7 @@ pub mod recovery;
 mod remote;
 pub mod renew;
 pub mod resume;
+pub mod revoke;
 pub mod rotate;
 mod run_outcome;
 pub mod runbook;
@@ -80,6 +81,7 @@ enum Command {
     Split(split::Args),
     Rotate(rotate::Args),
     Sync(sync::Args),
+    Revoke(revoke::Args),
     Resume(resume::Args),
     Undo(undo::Args),
     Ship(ship::Args),
@@ -129,6 +131,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Split(args) => split::run(&args, context),
         Command::Rotate(args) => rotate::run(&args, context),
         Command::Sync(args) => sync::run(&args, context),
+        Command::Revoke(args) => revoke::run(&args, context),
         Command::Resume(args) => resume::run(&args, context),
         Command::Undo(args) => undo::run(&args, context),
         Command::Ship(args) => ship::run(&args, context),

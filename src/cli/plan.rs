@@ -5,6 +5,7 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::planning::{self, Asked, LeaveArgs};
 use crate::cli::project::Project;
+use crate::cli::revoke;
 use crate::cli::rotate::ZoneArgs;
 use crate::plan::Goal;
 use crate::repo::atomic_write::{self, Mode};
@@ -26,6 +27,18 @@ enum GoalArgs {
     Rotate(RotateArgs),
     /// What `sync` would change.
     Sync(PrintArgs),
+    /// What `revoke` would change.
+    Revoke(RevokeArgs),
+}
+
+/// What `revoke` would change.
+#[derive(Debug, clap::Args)]
+struct RevokeArgs {
+    /// A host or cluster, or an identity by id or recipient.
+    #[arg(value_name = "HOST|IDENTITY")]
+    name: String,
+    #[command(flatten)]
+    print: PrintArgs,
 }
 
 /// What `rotate` would change.
@@ -59,14 +72,20 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
         GoalArgs::Split(args) => (Asked::goal(Goal::Split), args),
         GoalArgs::Rotate(args) => (args.zones.asked(), &args.print),
         GoalArgs::Sync(args) => (Asked::goal(Goal::Sync), args),
+        GoalArgs::Revoke(args) => (revoke::asked(&args.name), &args.print),
     };
-    let project = Project::load(context)?;
+    let mut project = Project::load(context)?;
+    let struck = match &asked.revoke {
+        Some(name) => Some(revoke::strike(&mut project, name)?),
+        None => None,
+    };
     if let Some(run) = JournalFile::unfinished_run(&project.root)? {
         context.ui.warn(format!(
             "run {run} has not ended; the plan is made from what it left so far (cofferdam resume, or undo)"
         ));
     }
-    let Some(plan) = planning::plan(&project, &asked, &args.leave, context)? else {
+    let Some(plan) = planning::plan(&project, &asked, struck.as_ref(), &args.leave, context)?
+    else {
         context.ui.note("nothing is due");
         return Ok(());
     };

@@ -8,6 +8,7 @@ use crate::apply::TOPOLOGY_PATH;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::project::Project;
+use crate::cli::revoke::Struck;
 use crate::keys::Recipient;
 use crate::ledger::Holder;
 use crate::plan::converge::{self, Leave, PlanInput};
@@ -63,6 +64,8 @@ pub struct Asked {
     pub zones: Vec<String>,
     /// Rotate: the zones whose identity has reached its age.
     pub due: bool,
+    /// Revoke: the reader or identity.
+    pub revoke: Option<String>,
 }
 
 impl Asked {
@@ -72,6 +75,7 @@ impl Asked {
             goal,
             zones: Vec::new(),
             due: false,
+            revoke: None,
         }
     }
 
@@ -129,10 +133,14 @@ fn is_due(project: &Project, holder: &Holder, zone: &topology::Zone) -> bool {
 pub fn plan(
     project: &Project,
     asked: &Asked,
+    struck: Option<&Struck>,
     args: &LeaveArgs,
     context: &Context,
 ) -> Result<Option<Plan>, CliError> {
-    let replace = asked.replace(project)?;
+    let replace = match struck {
+        Some(struck) => struck.replace.clone(),
+        None => asked.replace(project)?,
+    };
     if asked.goal == Goal::Rotate && replace.is_empty() {
         return Ok(None);
     }
@@ -158,6 +166,7 @@ pub fn plan(
         at_hand: &at_hand,
         now: Timestamp::now(),
         without,
+        revoked: struck.map(|s| &s.revoked),
         leave: &leave,
     })
     .map_err(|problems| refusal(&problems))?;

@@ -102,10 +102,27 @@ impl Project {
             CliError::from_error(&error).hint(hint)
         })?;
         // Another run may have ended between the two.
-        project.topology = load_topology(&project.root)?;
-        project.ledger = load_ledger(&project.root)?;
-        project.targets = targets(&project.topology, &project.root, &project.ledger)?;
+        project.reload()?;
         Ok((project, lock))
+    }
+
+    /// Reads topology and ledger again.
+    ///
+    /// # Errors
+    /// As [`Project::load`].
+    pub fn reload(&mut self) -> Result<(), CliError> {
+        self.topology = load_topology(&self.root)?;
+        self.ledger = load_ledger(&self.root)?;
+        self.connect()
+    }
+
+    /// Makes the targets of the topology as it is in memory.
+    ///
+    /// # Errors
+    /// A target that cannot be reached by this version.
+    pub fn connect(&mut self) -> Result<(), CliError> {
+        self.targets = targets(&self.topology, &self.root, &self.ledger)?;
+        Ok(())
     }
 
     /// The run that has not ended; none if every run has.

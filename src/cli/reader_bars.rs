@@ -1,5 +1,10 @@
 //! A bar a reader, while readers are worked on side by side.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "edge: asks whether standard error is a terminal"
+)]
+
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;

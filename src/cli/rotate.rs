@@ -34,6 +34,7 @@ impl ZoneArgs {
             goal: Goal::Rotate,
             zones: self.zones.clone(),
             due: self.due,
+            revoke: None,
         }
     }
 }

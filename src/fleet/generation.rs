@@ -38,11 +38,11 @@ pub(super) fn beside(identity_file: &str) -> String {
 
 /// The mark of a lineage; a line that is none counts for nothing.
 pub(super) fn mark_in(text: &str, lineage: &str) -> Option<Mark> {
-    let marks = text.lines().filter_map(|line| {
+    let mut marks = text.lines().filter_map(|line| {
         let (first, mark) = line.split_once(' ')?;
         (first == lineage).then(|| mark.parse().ok()).flatten()
     });
-    marks.last()
+    marks.next_back()
 }
 
 /// The text with another mark of a lineage, or with none; other lines stay as they are, where they are.

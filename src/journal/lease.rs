@@ -32,6 +32,7 @@ impl fmt::Display for Lease {
             Goal::Split => "split",
             Goal::Rotate => "rotate",
             Goal::Sync => "sync",
+            Goal::Revoke => "revoke",
         };
         write!(
             f,

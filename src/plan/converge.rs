@@ -18,7 +18,7 @@ use crate::plan::retiring::retiring;
 use crate::plan::supposed::supposed;
 use crate::plan::{
     Goal, Party, Plan, PlanProblem, PlannedDocument, PlannedIdentity, PlannedReader, PlannedRules,
-    RetiringIdentity, reader_safety,
+    RetiringIdentity, Revoked, reader_safety,
 };
 use crate::repo_path::RepoPath;
 use crate::topology::Topology;
@@ -44,6 +44,8 @@ pub struct PlanInput<'a> {
     pub replace: &'a [Holder],
     /// The readers that the run goes on without, by name.
     pub without: &'a [String],
+    /// Revoke: what is revoked.
+    pub revoked: Option<&'a Revoked>,
     /// The operator's word on single cases.
     pub leave: &'a Leave,
 }
@@ -93,6 +95,9 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
             Err(problem) => problems.push(problem),
             Ok(place) => {
                 let mut after = place.parties.clone();
+                if input.goal == Goal::Revoke {
+                    after.retain(|party| opened_before(input, document, party, &identities));
+                }
                 after.extend(always.iter().cloned());
                 if concerned(input, document, &gone)
                     && needs_rewrite(document, &after, &identities, &kept)
@@ -137,6 +142,7 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
     let plan = Plan {
         version: 1,
         goal: input.goal,
+        revoked: input.revoked.cloned(),
         notes: notes(&readers, &retiring),
         identities,
         retiring,
@@ -236,7 +242,8 @@ fn needs_rewrite(
 
 /// A rotation rewrites what the identities it replaces open, and nothing else.
 fn concerned(input: &PlanInput<'_>, document: &DocumentFacts, gone: &BTreeSet<&Recipient>) -> bool {
-    input.goal != Goal::Rotate || document.recipients.iter().any(|r| gone.contains(r))
+    !matches!(input.goal, Goal::Rotate | Goal::Revoke)
+        || document.recipients.iter().any(|r| gone.contains(r))
 }
 
 fn document_problems(input: &PlanInput<'_>, document: &DocumentFacts) -> Vec<PlanProblem> {
@@ -293,6 +300,26 @@ fn widening(
         }
     }
     problems
+}
+
+/// Whether a holder's identity, of now or of an earlier time, opens a document: a revocation gives nobody a document that
+/// its place alone would, and does not stop for it either (protocol rules 8 and 9).
+fn opened_before(
+    input: &PlanInput<'_>,
+    document: &DocumentFacts,
+    party: &Party,
+    identities: &[PlannedIdentity],
+) -> bool {
+    let Party::Identity(id) = party else {
+        return true;
+    };
+    let holder = identities.iter().find(|i| i.id == *id).map(|i| &i.holder);
+    document.recipients.iter().any(|recipient| {
+        let record = input.ledger.record_of(recipient);
+        record.is_some_and(|r| Some(&r.holder) == holder || r.id == *id)
+            || record.is_none_or(|r| matches!(r.holder, Holder::Shared(_)))
+                && input.at_hand.contains(recipient)
+    })
 }
 
 /// Whether a recipient was this reader's own until it was retired: a document that came late (protocol rule 13).

@@ -115,6 +115,7 @@ local = "targets/aegis"
 
     fn plan(&self) -> Result<Plan, Vec<PlanProblem>> {
         plan(&PlanInput {
+            revoked: None,
             goal: self.goal,
             replace: &self.replace,
             topology: &self.topology,

@@ -37,6 +37,31 @@ pub enum Goal {
     Rotate,
     /// The repository in line with an edited topology.
     Sync,
+    /// Other identities in place of those that a reader held, or of one: they are compromised.
+    Revoke,
+}
+
+/// What is revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoked {
+    /// The reader's name; the id of an identity that is revoked by itself.
+    pub name: String,
+    /// What the topology said of the reader; none: an identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reader: Option<RevokedReader>,
+    /// The ids of the identities that are compromised: all that the reader was ever given, in any state.
+    pub compromised: Vec<String>,
+}
+
+/// A reader that leaves the topology.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedReader {
+    /// Its zone.
+    pub zone: String,
+    /// Its section of `cofferdam.toml`.
+    pub section: String,
 }
 
 /// Everything that a run will do, and nothing else.
@@ -47,6 +72,9 @@ pub struct Plan {
     pub version: u32,
     /// What was asked for.
     pub goal: Goal,
+    /// Revoke: what is revoked, a reader's name or an identity's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Revoked>,
     /// The identities that serve the zones afterwards.
     pub identities: Vec<PlannedIdentity>,
     /// The recipients that leave.

@@ -8,7 +8,7 @@ use crate::ledger::State;
 use crate::plan::access;
 use crate::plan::converge::PlanInput;
 use crate::plan::kept::Kept;
-use crate::plan::{Party, PlanProblem, PlannedIdentity, RetiringIdentity};
+use crate::plan::{Goal, Party, PlanProblem, PlannedIdentity, RetiringIdentity};
 use crate::repo_path::RepoPath;
 
 /// Protocol rule 8: which recipients leave, and which nobody knows.
@@ -64,6 +64,8 @@ pub(super) fn retiring(
         let at_hand = input.at_hand.contains(recipient);
         let record = input.ledger.record_of(recipient);
         let dropped = input.leave.drop.contains(recipient);
+        // A revocation does not wait for somebody to look into a recipient that nobody knows: it keeps none.
+        let dropped = dropped || input.goal == Goal::Revoke;
         if !at_hand && held_by.is_empty() && record.is_none() && !dropped {
             problems.push(PlanProblem::UnknownRecipient {
                 recipient: recipient.clone(),

@@ -59,6 +59,12 @@ fn headline(plan: &Plan) -> String {
         .filter(|i| i.recipient.is_none())
         .count();
     match plan.retiring.len() {
+        _ if plan.goal == Goal::Revoke => format!(
+            "Revoke {}",
+            plan.revoked
+                .as_ref()
+                .map_or("identities", |r| r.name.as_str())
+        ),
         _ if plan.goal == Goal::Rotate => format!("Rotate {}", identities(new)),
         0 => format!("Bring {} up to date", count(zones.len(), "zone")),
         n => format!("Split {} into {}", shared(n), count(zones.len(), "zone")),

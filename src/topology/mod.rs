@@ -12,6 +12,7 @@ pub mod host;
 pub mod parse;
 pub mod problem;
 pub mod publish;
+pub mod without_reader;
 pub mod zone;
 
 use jiff::SignedDuration;
@@ -26,6 +27,7 @@ pub use host::{Cluster, ClusterTarget, Host, HostTarget, Reader, SecretEntry, Tr
 pub use parse::parse;
 pub use problem::TopologyProblem;
 pub use publish::{Publish, Wave};
+pub use without_reader::{RemovalError, Without, without_reader};
 pub use zone::{IdentityScope, Place, Shared, Zone};
 
 /// The whole of `cofferdam.toml`, in the order in which it is written.

@@ -12,10 +12,9 @@ use serde_json::json;
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
-use crate::cli::project::{discover, load_ledger};
+use crate::cli::project::{Project, discover, load_ledger};
 use crate::exposure::burn_list::{BURN_LIST_PATH, BurnList, BurnState};
 use crate::keystore::{self, Surroundings};
-use crate::ledger::Ledger;
 use crate::repo::atomic_write::{self, Mode};
 use crate::repo::git::Git;
 use crate::report::exposure_text::exposure_text;
@@ -144,26 +143,37 @@ fn sealed_folder(git: &Git) -> PathBuf {
     git.root().join(folder)
 }
 
-/// What whoever took these identities can go on reading: one line for the end of a run, with the command that tells more.
-/// None if they exposed nothing, or it could not be told.
-pub fn summary(
-    git: &Git,
-    ledger: &Ledger,
-    ids: &[String],
-    at_hand: &crate::keys::IdentitySet,
-    context: &Context,
-) -> Option<String> {
+/// Lists at the end of a run what whoever took these identities can go on reading; says nothing where it cannot be told.
+pub fn tell(project: &Project, ids: &[String], context: &Context) {
+    if ids.is_empty() || context.ui.is_quiet() {
+        return;
+    }
+    let (Ok(ledger), Ok(list)) = (load_ledger(&project.root), load_list(&project.git)) else {
+        return;
+    };
+    let known: Vec<String> = ids
+        .iter()
+        .filter(|id| ledger.record(id).is_some())
+        .cloned()
+        .collect();
     let subjects = subjects::find(&subjects::Wanted {
-        ids,
+        ids: &known,
         files: &[],
-        ledger,
-        sealed: &sealed_folder(git),
-        at_hand,
+        ledger: &ledger,
+        sealed: &project.sealed(),
+        at_hand: &project.lookup.identities,
         surroundings: &Surroundings::of_process(),
-    })
-    .ok()?;
-    let exposure = gather::exposure(git, &subjects, at_hand, context).ok()?;
-    let list = load_list(git).ok()?;
-    let names: Vec<String> = subjects.iter().map(|s| s.name.clone()).collect();
-    (!exposure.leaves.is_empty()).then(|| exposure_text(&names, &exposure, &list, Timestamp::now()))
+    });
+    let Ok(subjects) = subjects else { return };
+    if let Ok(exposure) =
+        gather::exposure(&project.git, &subjects, &project.lookup.identities, context)
+        && !exposure.leaves.is_empty()
+    {
+        let names: Vec<String> = subjects.iter().map(|s| s.name.clone()).collect();
+        let text = exposure_text(&names, &exposure, &list, Timestamp::now());
+        context.ui.note(format!("\n{}", text.trim_end()));
+        context
+            .ui
+            .note("\nkeep this list with: cofferdam exposure --record");
+    }
 }

@@ -124,11 +124,11 @@ fn told(log: &Path) -> String {
 /// Source: OpenSSH 9.2, sshconnect.c, `verify_host_key()`: `Server host key: TYPE SHA256:DIGEST` at level DEBUG1.
 fn shown_key(log: &Path) -> Option<String> {
     let text = String::from_utf8_lossy(&std::fs::read(log).ok()?).into_owned();
-    let shown = text.lines().filter_map(|line| {
+    let mut shown = text.lines().filter_map(|line| {
         let (_, key) = line.split_once("Server host key: ")?;
         key.split(' ').nth(1).map(str::to_owned)
     });
-    shown.last()
+    shown.next_back()
 }
 
 impl Link for Master {

@@ -1,7 +1,5 @@
 //! Every version of every file that any ref still reaches.
 
-#![expect(clippy::disallowed_methods, reason = "edge: reads history by git")]
-
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
