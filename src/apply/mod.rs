@@ -222,7 +222,9 @@ impl<'a> Run<'a> {
                 return Ok(Ended::Held(Phase::Publish));
             }
             self.publish()?;
-            if !self.progress().retirement_begun() {
+            if self.progress().retirement_begun() {
+                self.await_clones()?;
+            } else {
                 if self.holds_at(Phase::Retire) {
                     return Ok(Ended::Held(Phase::Retire));
                 }

@@ -7,31 +7,41 @@ use crate::ledger::LEDGER_PATH;
 use crate::repo::git::Oid;
 use crate::repo_path::RepoPath;
 
+/// How many commits below HEAD are searched for one that the run made and could not record.
+const SEARCHED: usize = 100;
+
 impl Run<'_> {
-    /// Records the commit of a run that was killed before it could: it stands on the run's last state and touches
-    /// nothing but the run's files.
+    /// Records the commit of a run that was killed before it could: it stands on the run's last state, touches
+    /// nothing but the run's files, and is no colleague's.
     pub(super) fn adopt_commit(&mut self) -> Result<(), ApplyError> {
         let publishing = self.progress().started.contains(&Step::Publish);
         if !publishing || self.is_done(&Step::Publish) {
             return Ok(());
         }
-        let Some(head) = self.work.git.head()? else {
-            return Ok(());
-        };
         let known = |oid: Option<&str>| {
             oid == self.progress().head.as_deref()
                 || oid.is_some_and(|o| self.progress().commits.iter().any(|c| c == o))
         };
-        let parent = self.work.git.parent(&head)?;
-        if known(Some(head.as_str())) || !known(parent.as_ref().map(Oid::as_str)) {
-            return Ok(());
-        }
-        if self.touches_own_files_only(&head, parent.as_ref())?
-            && self.is_by_a_run(&head, parent.as_ref())?
-        {
-            self.journal.record(Entry::Committed {
-                commit: head.to_string(),
-            })?;
+        // Others may have committed on top of it since.
+        let mut at = self.work.git.head()?;
+        for _ in 0..SEARCHED {
+            let Some(commit) = at else { break };
+            if known(Some(commit.as_str())) {
+                break;
+            }
+            let parent = self.work.git.parent(&commit)?;
+            if !known(parent.as_ref().map(Oid::as_str)) {
+                at = parent;
+                continue;
+            }
+            if self.touches_own_files_only(&commit, parent.as_ref())?
+                && self.is_by_a_run(&commit, parent.as_ref())?
+            {
+                self.journal.record(Entry::Committed {
+                    commit: commit.to_string(),
+                })?;
+            }
+            break;
         }
         Ok(())
     }

@@ -102,6 +102,18 @@ impl Run<'_> {
         self.grace()
     }
 
+    /// Looks at declared clones again where a retirement goes on: a reader restored from a snapshot meanwhile runs an old
+    /// revision, and documents that came late were rewritten since. The operator's word was given and stays so.
+    pub(super) fn await_clones(&self) -> Result<(), ApplyError> {
+        let losing = self.plan().readers.iter().filter(|r| !r.loses.is_empty());
+        let losing: Vec<&PlannedReader> = losing.collect();
+        let stale = clones::not_taken(&self.work, self.progress(), &losing)?;
+        match guards::waiting(stale.len(), 0, false, true) {
+            Waiting::Clones => Err(ApplyError::NotTaken { readers: stale }),
+            Waiting::Nothing | Waiting::Word => Ok(()),
+        }
+    }
+
     /// Whether a reader is locked out if it lacks the new documents once identities leave: on the way back those that leave
     /// are the ones that this run minted.
     fn is_awaited(&self, reader: &PlannedReader) -> bool {
