@@ -166,20 +166,24 @@ fn a_missing_right_stops_at_the_gate_and_resume_goes_on() {
 }
 
 #[test]
-fn a_cluster_that_cannot_be_read_stops_the_plan() {
+fn a_cluster_that_cannot_be_read_stops_at_the_gate() {
     let sandbox = Sandbox::new();
     let Some(runs) = Runs::new(&sandbox) else {
         return;
     };
     runs.double.with(|double| double.is_closed = true);
-    let stopped = runs.run(&["split", "--yes"]).expect_code(1);
-    assert!(stopped.stderr.contains("minipcs"), "{}", stopped.stderr);
+    let stopped = runs.run(&["split", "--yes"]).expect_code(5);
+    let told = "stopped at the gate, nothing was rewritten: minipcs: ";
+    assert!(stopped.stderr.contains(told), "{}", stopped.stderr);
     assert!(
         stopped
             .stderr
             .contains("refuses the kubeconfig's credentials")
     );
-    assert!(runs.ground.unfinished().is_none());
+    runs.ground.expect_readable("stopped at the gate");
+    runs.double.with(|double| double.is_closed = false);
+    runs.run(&["resume", "--yes"]).expect_code(0);
+    runs.zone_entry();
 }
 
 #[test]

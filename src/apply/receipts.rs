@@ -124,7 +124,11 @@ impl Run<'_> {
             },
         )?;
         drop(tell);
-        shown.failures.sort_by(|a, b| a.said.cmp(&b.said));
+        // They came in the order of their answers.
+        let readers = &self.plan().readers;
+        shown
+            .failures
+            .sort_by_key(|failure| readers.iter().position(|r| r.name == failure.reader));
         Ok(shown)
     }
 

@@ -48,12 +48,12 @@ mod tests {
             outcome("server04", "", 20_000, Some("cannot be reached")),
             outcome("vps", "", 0, None),
         ]);
-        let wanted = "\
-         kasm      0.3 s   lan-2026-11 delivered
-         server04  20.0 s  failed: cannot be reached
-         vps       –       nothing to do
-";
-        assert_eq!(text, wanted);
+        let wanted = [
+            "         kasm      0.3 s   lan-2026-11 delivered",
+            "         server04  20.0 s  failed: cannot be reached",
+            "         vps       –       nothing to do",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), wanted);
         let json = serde_json::to_value(outcome("kasm", "x", 340, None)).unwrap();
         assert_eq!(json["milliseconds"], 340);
     }
