@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::apply::journal_file::JournalError;
 use crate::fleet::TargetError;
-use crate::journal::Lease;
+use crate::journal::{Lease, ReviewBranch};
 use crate::keys::wrap::WrapError;
 use crate::keystore::sealed::UnsealError;
 use crate::ledger::LedgerError;
@@ -224,6 +224,34 @@ pub enum ApplyError {
         remote: String,
         /// What git said.
         source: GitError,
+    },
+    /// The run's own branch was not merged yet.
+    #[error("branch {} is not merged into {} yet, nothing was retired", .branch.name, .branch.base)]
+    NotMerged {
+        /// Both branches.
+        branch: ReviewBranch,
+    },
+    /// The run was cut off on its own branch, and another is checked out.
+    #[error("the run stands on branch {branch}, which is not checked out")]
+    NotOnBranch {
+        /// The run's own branch.
+        branch: String,
+    },
+    /// A branch could not be checked out.
+    #[error("cannot check out {branch}")]
+    CheckOut {
+        /// The branch.
+        branch: String,
+        /// What git said.
+        source: GitError,
+    },
+    /// Somebody committed on the run's own branch at the remote.
+    #[error("branch {branch} at {remote} holds commits that are not the run's")]
+    BranchMoved {
+        /// The remote.
+        remote: String,
+        /// The run's own branch.
+        branch: String,
     },
     /// A command of `[publish]`.
     #[error("`{command}` {outcome}, nothing was retired")]

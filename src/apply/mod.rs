@@ -6,6 +6,7 @@
 //! has been shown to.
 
 pub mod asking;
+mod branch;
 mod clones;
 mod errands;
 pub mod error;
@@ -38,10 +39,11 @@ pub use take_over::take_over;
 pub use tip::is_behind;
 pub use undo::Undone;
 
+use crate::apply::branch::Standing;
 use crate::apply::look_again::Again;
 use crate::fleet::{Target, abreast};
 use crate::inventory::ReaderOutcome;
-use crate::journal::{Entry, Outcome, Progress, Step};
+use crate::journal::{Entry, Outcome, Progress, ReviewBranch, Step};
 use crate::keys::{Identity, IdentitySet, Recipient};
 use crate::ledger::{LEDGER_PATH, Ledger, State};
 use crate::plan::{Plan, Roster};
@@ -130,6 +132,8 @@ pub enum Ended {
     Completed,
     /// Stopped where `--hold-at` said.
     Held(Phase),
+    /// The change stands on a branch of its own, ready to be looked over and merged.
+    Offered(ReviewBranch),
     /// Another clone has taken the run over; this one's files are as before it, unless they are published.
     HandedOver,
 }
@@ -192,6 +196,9 @@ impl<'a> Run<'a> {
             self.hand_over()?;
             return Ok(Ended::HandedOver);
         }
+        if let Standing::Offered(branch) = self.settle_branch()? {
+            return Err(ApplyError::NotMerged { branch });
+        }
         self.sweep()?;
         self.adopt_commit()?;
         if !self.progress().started.is_empty() {
@@ -222,6 +229,12 @@ impl<'a> Run<'a> {
                 return Ok(Ended::Held(Phase::Publish));
             }
             self.publish()?;
+            if let Some(branch) = self.own_branch().cloned()
+                && self.is_on_own_branch()?
+            {
+                self.offer(&branch)?;
+                return Ok(Ended::Offered(branch));
+            }
             if self.progress().retirement_begun() {
                 self.await_clones()?;
             } else {
@@ -236,6 +249,7 @@ impl<'a> Run<'a> {
             }
         }
         self.retire()?;
+        self.leave_branch()?;
         self.release()?;
         self.journal.finish(Outcome::Completed)?;
         Ok(Ended::Completed)

@@ -31,6 +31,10 @@ impl Run<'_> {
                 commit: head.to_string(),
             })?;
         }
+        if self.is_on_own_branch()? {
+            // Nobody takes it from there: what follows waits until it is merged.
+            return Ok(());
+        }
         self.push()?;
         self.run_commands()
     }

@@ -4,13 +4,10 @@ use crate::apply::{ApplyError, Run, read_optional};
 use crate::ledger::{LEDGER_PATH, Ledger};
 use crate::repo::git::{Git, GitError, Oid};
 
-/// The remote-tracking ref of the current branch; none on a detached HEAD.
-pub(super) fn tracking(git: &Git, remote: &str) -> Result<Option<String>, ApplyError> {
-    let branch = git.branch()?;
-    Ok(branch.map(|branch| {
-        let short = branch.trim_start_matches("refs/heads/");
-        format!("refs/remotes/{remote}/{short}")
-    }))
+/// The remote-tracking ref of a branch.
+fn tracking(branch: &str, remote: &str) -> String {
+    let short = branch.trim_start_matches("refs/heads/");
+    format!("refs/remotes/{remote}/{short}")
 }
 
 /// Fetches, and tells whether the remote's branch has commits that this clone lacks.
@@ -19,10 +16,10 @@ pub(super) fn tracking(git: &Git, remote: &str) -> Result<Option<String>, ApplyE
 /// [`ApplyError::Remote`].
 pub fn is_behind(git: &Git, remote: &str) -> Result<bool, ApplyError> {
     git.fetch(remote).map_err(ApplyError::remote(remote))?;
-    let (Some(head), Some(tracking)) = (git.head()?, tracking(git, remote)?) else {
+    let (Some(head), Some(branch)) = (git.head()?, git.branch()?) else {
         return Ok(false);
     };
-    match git.resolve(&tracking)? {
+    match git.resolve(&tracking(&branch, remote))? {
         Some(tip) => Ok(!git.is_ancestor(tip.as_str(), head.as_str())?),
         None => Ok(false),
     }
@@ -33,8 +30,8 @@ impl Run<'_> {
     pub(super) fn fetched_tip(&self, remote: &str) -> Result<Option<Oid>, ApplyError> {
         let git = self.work.git;
         git.fetch(remote).map_err(ApplyError::remote(remote))?;
-        match tracking(git, remote)? {
-            Some(tracking) => Ok(git.resolve(&tracking)?),
+        match self.followed_branch()? {
+            Some(branch) => Ok(git.resolve(&tracking(&branch, remote))?),
             None => Ok(None),
         }
     }

@@ -37,6 +37,7 @@ impl Run<'_> {
                 reason: "old identities have begun to leave".to_owned(),
             });
         }
+        self.reclaim_branch()?;
         self.sweep()?;
         self.adopt_commit()?;
         if self.is_inherited() {
@@ -50,6 +51,7 @@ impl Run<'_> {
             self.journal.record(Entry::UndoBegun { published })?;
         }
         if !published && self.put_back()? {
+            self.leave_branch()?;
             self.release()?;
             self.journal.finish(Outcome::Undone)?;
             return Ok(Undone::PutBack);
@@ -58,6 +60,7 @@ impl Run<'_> {
             self.journal.record(Entry::UndoBegun { published: true })?;
         }
         self.undo_by_commit()?;
+        self.leave_branch()?;
         self.release()?;
         self.journal.finish(Outcome::Undone)?;
         Ok(Undone::ByCommit)

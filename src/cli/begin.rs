@@ -16,7 +16,7 @@ use crate::cli::project::Project;
 use crate::cli::remote;
 use crate::cli::revoke;
 use crate::cli::run_outcome;
-use crate::journal::{Entry, Options, RunId};
+use crate::journal::{Entry, Options, ReviewBranch, RunId};
 use crate::plan::{Goal, Plan};
 use crate::report::plan_text::plan_text;
 
@@ -42,6 +42,15 @@ pub struct BeginArgs {
     leave: LeaveArgs,
     #[command(flatten)]
     accept: AcceptArgs,
+}
+
+/// Whether the change is looked over before it counts.
+#[derive(Debug, clap::Args)]
+pub struct ReviewArgs {
+    /// Commit to a branch of its own, cofferdam/…, and go back to the one that is checked out: readers hold both identities
+    /// until the branch was merged, and `resume` goes on then. With several zones, one at a time.
+    #[arg(long)]
+    branch: bool,
 }
 
 /// A phase to stop before.
@@ -75,7 +84,12 @@ impl From<HoldAt> for Phase {
 ///
 /// # Errors
 /// Exit 1 for a refusal before any act, 4 for a stale saved plan, 5 for a stop part-way.
-pub fn run(asked: &Asked, args: &BeginArgs, context: &Context) -> Result<(), CliError> {
+pub fn run(
+    asked: &Asked,
+    args: &BeginArgs,
+    review: Option<&ReviewArgs>,
+    context: &Context,
+) -> Result<(), CliError> {
     let (mut project, lock) = Project::locked(context)?;
     if asked.revoke.is_some() {
         revoke::preempt(&project, &lock, args.yes, context)?;
@@ -91,6 +105,20 @@ pub fn run(asked: &Asked, args: &BeginArgs, context: &Context) -> Result<(), Cli
     let struck = match &asked.revoke {
         Some(name) => Some(revoke::strike(&mut project, name)?),
         None => None,
+    };
+    let one;
+    let (asked, is_reviewed) = if review.is_some_and(|review| review.branch) {
+        let later;
+        (one, later) = asked.first_zone(&project)?;
+        if !later.is_empty() {
+            context.ui.note(format!(
+                "one branch at a time: {} once this run has ended",
+                later.join(", ")
+            ));
+        }
+        (&one, true)
+    } else {
+        (asked, false)
     };
     let planned = planning::plan(&project, asked, struck.as_ref(), &args.leave, context)?;
     let Some(plan) = planned else {
@@ -119,6 +147,9 @@ pub fn run(asked: &Asked, args: &BeginArgs, context: &Context) -> Result<(), Cli
         context.ui.note(plan_text(&plan).trim_end());
         return Ok(());
     }
+    let branch = is_reviewed
+        .then(|| review_branch(&project, asked))
+        .transpose()?;
     context.ui.note(plan_text(&plan).trim_end());
     confirmed::confirm(&project.git, &project.topology, &args.accept, context)?;
     if !args.yes && !context.ui.confirm("\nDo this?")? {
@@ -141,6 +172,7 @@ pub fn run(asked: &Asked, args: &BeginArgs, context: &Context) -> Result<(), Cli
             options: Options {
                 yes: args.yes,
                 unproven: args.unproven.clone(),
+                branch,
             },
             plan: Box::new(plan),
         },
@@ -167,6 +199,48 @@ pub fn run(asked: &Asked, args: &BeginArgs, context: &Context) -> Result<(), Cli
         exposure::tell(&project, &exposed, context);
     }
     Ok(())
+}
+
+/// The branch for what is asked, which is not there yet.
+///
+/// # Errors
+/// Exit 1 if no branch is checked out, or there is one of that name already; the remote cannot be asked.
+fn review_branch(project: &Project, asked: &Asked) -> Result<ReviewBranch, CliError> {
+    let git = &project.git;
+    let Some(here) = git.branch()? else {
+        return Err(CliError::failed(
+            "--branch goes back to the branch that is checked out, and none is",
+        )
+        .hint("git switch main, then run this again"));
+    };
+    let goal = match asked.goal {
+        Goal::Split => "split",
+        Goal::Rotate => "rotate",
+        Goal::Sync => "sync",
+        Goal::Revoke => "revoke",
+    };
+    let words: Vec<&str> = std::iter::once(goal)
+        .chain(asked.zones.iter().map(String::as_str))
+        .collect();
+    let name = format!("cofferdam/{}", words.join("-"));
+    let full = format!("refs/heads/{name}");
+    let taken = |place: &str, remove: String| {
+        CliError::failed(format!("there is a branch {name} already{place}"))
+            .hint(format!("merge it, or take it away: {remove}"))
+    };
+    if git.resolve(&full)?.is_some() {
+        return Err(taken("", format!("git branch -D {name}")));
+    }
+    if let Some(remote) = &project.topology.publish.remote
+        && git.remote_ref(remote, &full)?.is_some()
+    {
+        let remove = format!("git push {remote} --delete {name}");
+        return Err(taken(&format!(" at {remote}"), remove));
+    }
+    Ok(ReviewBranch {
+        name,
+        base: here.trim_start_matches("refs/heads/").to_owned(),
+    })
 }
 
 /// The identities whose exposure a run ends by listing: those that a split or a revocation takes away.

@@ -79,6 +79,29 @@ impl Asked {
         }
     }
 
+    /// The same for the first zone alone, and the zones that are left for later. Zones that are due are named then.
+    ///
+    /// # Errors
+    /// Exit 2 for an unknown zone.
+    pub fn first_zone(&self, project: &Project) -> Result<(Self, Vec<String>), CliError> {
+        let mut zones: Vec<String> = Vec::new();
+        for holder in self.replace(project)? {
+            let zone = zone_of(project, &holder).map(|zone| zone.name.clone());
+            zones.extend(zone.filter(|zone| !zones.contains(zone)));
+        }
+        if zones.is_empty() {
+            return Ok((self.clone(), zones));
+        }
+        let later = zones.split_off(1);
+        let one = Self {
+            zones,
+            // A zone of hosts with an identity each is done whole.
+            due: false,
+            ..self.clone()
+        };
+        Ok((one, later))
+    }
+
     /// The holders whose identities are to be replaced.
     fn replace(&self, project: &Project) -> Result<Vec<Holder>, CliError> {
         let mut replace = Vec::new();

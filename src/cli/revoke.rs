@@ -53,7 +53,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
         ));
         return Ok(());
     }
-    begin::run(&asked(&args.name), &args.begin, context)
+    begin::run(&asked(&args.name), &args.begin, None, context)
 }
 
 /// What `cofferdam.toml` says of a reader as it lies in the work tree.

@@ -1,6 +1,6 @@
 //! `cofferdam rotate`: a new identity in place of a zone's, on schedule or at once.
 
-use crate::cli::begin::{self, BeginArgs};
+use crate::cli::begin::{self, BeginArgs, ReviewArgs};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::planning::Asked;
@@ -11,6 +11,8 @@ use crate::plan::Goal;
 pub struct Args {
     #[command(flatten)]
     zones: ZoneArgs,
+    #[command(flatten)]
+    review: ReviewArgs,
     #[command(flatten)]
     begin: BeginArgs,
 }
@@ -44,5 +46,10 @@ impl ZoneArgs {
 /// # Errors
 /// Exit 1 for a refusal before any act, 2 for an unknown zone, 4 for a stale saved plan, 5 for a stop part-way.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
-    begin::run(&args.zones.asked(), &args.begin, context)
+    begin::run(
+        &args.zones.asked(),
+        &args.begin,
+        Some(&args.review),
+        context,
+    )
 }

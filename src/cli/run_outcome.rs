@@ -35,6 +35,14 @@ pub fn tell(result: Result<Ended, ApplyError>, context: &Context) -> Result<(), 
             ));
             Ok(())
         }
+        Ok(Ended::Offered(branch)) => {
+            let (name, base) = (&branch.name, &branch.base);
+            context.ui.note(format!(
+                "the change stands on branch {name}: look it over and merge it into {base}, then: cofferdam resume\n\
+                 until then readers hold both identities, and cofferdam undo takes it back"
+            ));
+            Ok(())
+        }
         Ok(Ended::HandedOver) => {
             handed_over(context);
             Ok(())
@@ -124,6 +132,17 @@ fn hints(error: &ApplyError) -> Vec<String> {
             vec!["git pull, then run this again".to_owned()]
         }
         ApplyError::Behind { .. } => then("bring this clone up to date (git pull --rebase)"),
+        ApplyError::NotMerged { branch } => then(&format!(
+            "look it over and merge it (git merge {}, or a pull request)",
+            branch.name
+        )),
+        ApplyError::NotOnBranch { branch } => then(&format!("git switch {branch}")),
+        ApplyError::CheckOut { .. } => {
+            then("commit, stash or move away what is in the way of git switch")
+        }
+        ApplyError::BranchMoved { remote, branch } => vec![format!(
+            "merge it, then: cofferdam resume; or close it (git push {remote} --delete {branch}), then: cofferdam undo"
+        )],
         ApplyError::Command { .. } => then("mend what the command ran into"),
         ApplyError::NotTaken { .. } => then("let these readers pull the new revision"),
         ApplyError::Grace { until, .. } => vec![format!("after {until}: cofferdam resume")],

@@ -1,6 +1,6 @@
 //! `cofferdam split`: one shared identity to one per zone, planned, confirmed, applied, journaled.
 
-use crate::cli::begin::{self, BeginArgs};
+use crate::cli::begin::{self, BeginArgs, ReviewArgs};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::planning::Asked;
@@ -15,6 +15,8 @@ use crate::plan::Goal;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
+    review: ReviewArgs,
+    #[command(flatten)]
     begin: BeginArgs,
 }
 
@@ -23,5 +25,10 @@ pub struct Args {
 /// # Errors
 /// Exit 1 for a refusal before any act, 4 for a stale saved plan, 5 for a stop part-way.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
-    begin::run(&Asked::goal(Goal::Split), &args.begin, context)
+    begin::run(
+        &Asked::goal(Goal::Split),
+        &args.begin,
+        Some(&args.review),
+        context,
+    )
 }

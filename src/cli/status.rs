@@ -13,11 +13,12 @@ use crate::cli::error::{CliError, Kind};
 use crate::cli::project::{Project, load_ledger, load_topology};
 use crate::cli::prove::prove_all;
 use crate::cli::some_readers::some_duties;
-use crate::journal::{Progress, Step, guards};
+use crate::journal::{Progress, ReviewBranch, Step, guards};
 use crate::keys::Recipient;
 use crate::ledger::Ledger;
 use crate::plan::drift::{StandingInput, standing};
 use crate::plan::reader_phase::{PhaseInput, ReaderPhase, reader_phases};
+use crate::repo::git::Git;
 use crate::repo::scan::Scan;
 use crate::repo_path::RepoPath;
 use crate::report::status_text::{UnfinishedRun, status_text};
@@ -79,10 +80,15 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
             .drift
             .extend(probe(&mut readers, &documents, context)?);
     }
+    let branch = match &progress {
+        Some(progress) => waits_for(&git, progress)?,
+        None => None,
+    };
     let unfinished = progress.map(|progress| UnfinishedRun {
         run: progress.run.to_string(),
         can_undo: guards::has_way_back(&progress),
         undo_ends: grace_ends(&progress, &topology, &ledger),
+        branch,
     });
     if args.json {
         let mut value = serde_json::to_value(&standing)?;
@@ -146,6 +152,18 @@ fn probe(
         });
     }
     Ok(wrong)
+}
+
+/// The branch that the run has offered, as long as what it wrote is not here.
+fn waits_for(git: &Git, progress: &Progress) -> Result<Option<ReviewBranch>, CliError> {
+    let (Some(own), Some(last)) = (&progress.options.branch, progress.commits.last()) else {
+        return Ok(None);
+    };
+    let here = git.branch()?;
+    let waits = progress.started.contains(&Step::Offer)
+        && here == Some(format!("refs/heads/{}", own.base))
+        && !git.is_ancestor(last, "HEAD")?;
+    Ok(waits.then(|| own.clone()))
 }
 
 /// What readers of the run hold already, by reader and id.

@@ -1,6 +1,6 @@
 //! `cofferdam sync`: bring the repository and its readers in line with an edited topology.
 
-use crate::cli::begin::{self, BeginArgs};
+use crate::cli::begin::{self, BeginArgs, ReviewArgs};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::planning::Asked;
@@ -13,6 +13,8 @@ use crate::plan::Goal;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
+    review: ReviewArgs,
+    #[command(flatten)]
     begin: BeginArgs,
 }
 
@@ -21,5 +23,10 @@ pub struct Args {
 /// # Errors
 /// Exit 1 for a refusal before any act, 4 for a stale saved plan, 5 for a stop part-way.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
-    begin::run(&Asked::goal(Goal::Sync), &args.begin, context)
+    begin::run(
+        &Asked::goal(Goal::Sync),
+        &args.begin,
+        Some(&args.review),
+        context,
+    )
 }

@@ -48,6 +48,19 @@ pub struct Options {
     /// `--unproven NAME`: recipients that may stay without a receipt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unproven: Vec<String>,
+    /// `--branch`: the run commits to a branch of its own and waits until that is merged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<ReviewBranch>,
+}
+
+/// The branch of a run whose change is looked over before anybody takes it; short names, without `refs/heads/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReviewBranch {
+    /// The run's own branch.
+    pub name: String,
+    /// The branch that it is to be merged into.
+    pub base: String,
 }
 
 /// One act of a run; each is checked, recorded as started, done, and recorded as done.
@@ -58,6 +71,8 @@ pub enum Step {
     Keep,
     /// Have git ignore the journal.
     Prepare,
+    /// Begin the branch that the run commits to.
+    Branch,
     /// Seal an identity that is to be retired to operators and recovery.
     Adopt {
         /// Its id.
@@ -100,6 +115,8 @@ pub enum Step {
     Publish,
     /// Push the commit.
     Push,
+    /// Push the run's own branch where the run pushes at all, and go back to the one that it is to be merged into.
+    Offer,
     /// Run one of the operator's commands.
     Run {
         /// Its index in `[publish] run`.

@@ -75,6 +75,7 @@ pub fn inherited(
                 head: head.clone(),
                 options: Options {
                     unproven: theirs.unproven,
+                    branch: theirs.branch,
                     ..options.clone()
                 },
                 plan,
@@ -108,6 +109,8 @@ fn is_everybodys(step: &Step) -> bool {
         | Step::Record
         | Step::Withdraw { .. } => true,
         Step::Keep
+        | Step::Branch
+        | Step::Offer
         | Step::Prepare
         | Step::Lease { .. }
         | Step::TakeOver { .. }

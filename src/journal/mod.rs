@@ -9,6 +9,6 @@ pub mod guards;
 pub mod lease;
 pub mod progress;
 
-pub use entry::{Entry, Options, Outcome, RunId, Step};
+pub use entry::{Entry, Options, Outcome, ReviewBranch, RunId, Step};
 pub use lease::Lease;
 pub use progress::{Progress, ProgressError, Staged};

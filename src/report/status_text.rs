@@ -5,6 +5,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::journal::ReviewBranch;
 use crate::ledger::ReceiptKind;
 use crate::plan::drift::{Standing, days};
 use crate::plan::reader_phase::ReaderPhase;
@@ -22,6 +23,9 @@ pub struct UnfinishedRun {
     pub can_undo: bool,
     /// The earliest moment at which old identities leave, and undo ends; none: when `resume` gets there.
     pub undo_ends: Option<Timestamp>,
+    /// The branch that it waits for to be merged; none: it waits for no such thing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<ReviewBranch>,
 }
 
 impl UnfinishedRun {
@@ -30,6 +34,11 @@ impl UnfinishedRun {
         if !self.can_undo {
             return format!(
                 "run {run} has not ended: cofferdam resume (old identities have begun to leave: undo is over)"
+            );
+        }
+        if let Some(ReviewBranch { name, base }) = &self.branch {
+            return format!(
+                "run {run} waits until branch {name} is merged into {base}: then cofferdam resume, or cofferdam undo at any time before"
             );
         }
         let ends = match self.undo_ends {

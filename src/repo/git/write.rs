@@ -113,6 +113,34 @@ impl Git {
         self.settle("update-index")
     }
 
+    /// Begins a branch at HEAD and checks it out; files stay as they are.
+    ///
+    /// # Errors
+    /// [`GitError::Failed`] if there is one of that name; see [`GitError`].
+    pub fn begin_branch(&self, name: &str) -> Result<(), GitError> {
+        self.change("switch", &["--quiet", "--no-track", "--create", name], None)?;
+        self.settle("switch")
+    }
+
+    /// Checks out a branch; nothing happens if files that would change hold something uncommitted.
+    ///
+    /// # Errors
+    /// [`GitError::Failed`] with what git said.
+    pub fn switch(&self, name: &str) -> Result<(), GitError> {
+        self.change("switch", &["--quiet", "--no-guess", name], None)?;
+        self.settle("switch")
+    }
+
+    /// Takes a branch away that stands at `at` and is not checked out.
+    ///
+    /// # Errors
+    /// [`GitError::Failed`] if it stands elsewhere; see [`GitError`].
+    pub fn delete_branch(&self, name: &str, at: &Oid) -> Result<(), GitError> {
+        let name = format!("refs/heads/{name}");
+        self.change("update-ref", &["-d", &name, at.as_str()], None)?;
+        self.settle("update-ref")
+    }
+
     /// Fetches from a remote into its remote-tracking refs.
     ///
     /// # Errors
