@@ -246,6 +246,15 @@ fn refusals_name_the_branch() {
     assert_eq!(branches(&ground), format!("{BRANCH}\nmain"));
     ground.run(&["undo", "--yes"]).expect_code(0);
 
+    // A zone that nobody but operators reads.
+    let toml = ground.repository().join("cofferdam.toml");
+    let text = std::fs::read_to_string(&toml).unwrap();
+    let more = "\n[zones.attic]\nfiles = [{ paths = [\"attic/*.sops.env\"] }]\n";
+    std::fs::write(&toml, format!("{text}{more}")).unwrap();
+    let empty = ground.run(&["rotate", "attic", "--yes"]).expect_code(1);
+    assert!(empty.stderr.contains("zone attic has no host"));
+    std::fs::write(&toml, text).unwrap();
+
     ground.git(&["switch", "-q", "--detach"]);
     let detached = ground
         .run(&["rotate", "lan", "--branch", "--yes"])

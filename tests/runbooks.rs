@@ -47,34 +47,6 @@ fn split(sandbox: &Sandbox) -> Ground<'_> {
     ground
 }
 
-/// Lets a zone's identity be a year old, and rotation be due after 90 days.
-fn age_the_zone(ground: &Ground<'_>, zone: &str) {
-    let topology = ground.repository().join("cofferdam.toml");
-    let text = std::fs::read_to_string(&topology).unwrap();
-    let header = format!("[zones.{zone}]");
-    let with = text.replacen(&header, &format!("{header}\nmax_age = \"90 days\""), 1);
-    assert_ne!(with, text);
-    std::fs::write(&topology, with).unwrap();
-    let ledger = ground.repository().join(".cofferdam/keyring.toml");
-    let text = std::fs::read_to_string(&ledger).unwrap();
-    let id = format!("id = \"{zone}-");
-    let (before, after) = text.split_once(&id).unwrap();
-    let mut aged = format!("{before}{id}");
-    let mut done = false;
-    for line in after.lines() {
-        if line.starts_with("minted = ") && !done {
-            aged.push_str("minted = \"2025-01-01T00:00:00Z\"\n");
-            done = true;
-        } else {
-            aged.push_str(line);
-            aged.push('\n');
-        }
-    }
-    std::fs::write(&ledger, aged).unwrap();
-    ground.git(&["add", "-A"]);
-    ground.git(&["commit", "-q", "-m", "age"]);
-}
-
 fn new_identity(file: &Path) -> String {
     let identity = Identity::mint();
     let text = KeyFile::empty().with_identity(&[], &identity);
@@ -180,7 +152,7 @@ fn rotate_as_a_runbook_of_a_timer() {
     assert!(idle.stderr.contains("nothing is due"), "{}", idle.stderr);
     assert_eq!(ground.git(&["rev-parse", "HEAD"]), head);
 
-    age_the_zone(&ground, "vps");
+    ground.age_the_zone("vps");
     let live = |ground: &Ground<'_>, zone: &str| {
         let ledger = ground.ledger();
         ledger.live(&Holder::Zone(zone.to_owned())).unwrap().clone()
@@ -209,7 +181,7 @@ fn a_step_that_fails_stops_the_runbook_and_is_tried_again() {
     }
     let sandbox = Sandbox::in_memory();
     let ground = split(&sandbox);
-    age_the_zone(&ground, "vps");
+    ground.age_the_zone("vps");
     // The reader cannot be written to: the gate holds, nothing is rewritten.
     let file = ground.host_file("racknerd-aegis");
     let saved = std::fs::read(&file).unwrap();

@@ -116,6 +116,11 @@ impl Asked {
                 return Err(CliError::usage(format!("there is no zone {name}"))
                     .hint(format!("zones are: {}", zones.join(", "))));
             }
+            if access::readers_of(&project.topology, name).is_empty() {
+                return Err(CliError::failed(format!(
+                    "zone {name} has no host and no cluster, and so no identity: operators and recovery alone read it"
+                )));
+            }
         }
         for (holder, _) in access::holders(&project.topology) {
             let zone = zone_of(project, &holder);

@@ -259,6 +259,34 @@ impl<'s> Ground<'s> {
         Ledger::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
     }
 
+    /// Lets a zone's identity be a year old, and rotation be due after 90 days.
+    pub fn age_the_zone(&self, zone: &str) {
+        let topology = self.repository().join("cofferdam.toml");
+        let text = std::fs::read_to_string(&topology).unwrap();
+        let header = format!("[zones.{zone}]");
+        let with = text.replacen(&header, &format!("{header}\nmax_age = \"90 days\""), 1);
+        assert_ne!(with, text);
+        std::fs::write(&topology, with).unwrap();
+        let ledger = self.repository().join(".cofferdam/keyring.toml");
+        let text = std::fs::read_to_string(&ledger).unwrap();
+        let id = format!("id = \"{zone}-");
+        let (before, after) = text.split_once(&id).unwrap();
+        let mut aged = format!("{before}{id}");
+        let mut done = false;
+        for line in after.lines() {
+            if line.starts_with("minted = ") && !done {
+                aged.push_str("minted = \"2025-01-01T00:00:00Z\"\n");
+                done = true;
+            } else {
+                aged.push_str(line);
+                aged.push('\n');
+            }
+        }
+        std::fs::write(&ledger, aged).unwrap();
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "-m", "age"]);
+    }
+
     /// The unfinished run's journal.
     pub fn unfinished(&self) -> Option<JournalFile> {
         JournalFile::unfinished(&self.repository()).unwrap()
