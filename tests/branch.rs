@@ -70,6 +70,16 @@ fn a_rotation_waits_on_its_branch_until_it_is_merged() {
         "{}",
         offered.stderr
     );
+    // Whoever looks it over reads who opens what, and who has shown it.
+    let told = ground.git(&["log", "-1", "--format=%B", BRANCH]);
+    for line in [
+        "- 2 in zone lan: opens for lan-2",
+        "- 1 in shared alloy: opens for lan-2",
+        ": kasm (unwrapped there), nvr (unwrapped there)",
+        "Once this is merged: cofferdam resume",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
     // Everything is as it was where people work, and readers hold both.
     assert_eq!(ground.git(&["branch", "--show-current"]), "main");
     assert_eq!(ground.git(&["rev-parse", "main"]), head);

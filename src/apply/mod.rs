@@ -20,6 +20,7 @@ mod publish;
 mod put_back;
 mod receipts;
 mod retire;
+mod review;
 mod rewrite;
 mod ship;
 mod take_over;

@@ -101,7 +101,7 @@ impl Run<'_> {
             } else {
                 retiring.join(", ")
             },
-        )
+        ) + &self.review_text()
     }
 
     /// Who gets a new identity, for people.

@@ -106,6 +106,15 @@ pub enum ReceiptKind {
     ReadBack,
 }
 
+impl fmt::Display for ReceiptKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unwrapped => "unwrapped there",
+            Self::ReadBack => "read back",
+        })
+    }
+}
+
 /// A reader's proof, as the ledger remembers it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
