@@ -102,6 +102,7 @@ fn cluster(context: &str, secrets: &[(&str, &str)], program: KubectlProgram) -> 
                 entry: (*entry).to_owned(),
             })
             .collect(),
+        kustomizations: Vec::new(),
     };
     KubernetesCluster::of(&cluster, &Arc::new(program)).unwrap()
 }

@@ -57,6 +57,7 @@ mod logins {
                 clones: Vec::new(),
                 after_ship: Vec::new(),
                 reader: None,
+                cofferdam: None,
             };
             SshHost::of(&host, &program).unwrap()
         };

@@ -6,6 +6,7 @@ use crate::journal::guards;
 use crate::keys::Recipient;
 use crate::ledger::ReceiptKind;
 use crate::plan::Party;
+use crate::topology::Gate;
 
 /// One question to a reader.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct Shown {
     pub failures: Vec<String>,
     /// Whether one of these is that it opens what it must not.
     pub holds_too_much: bool,
+    /// Whether one of these is that it was only read back, where that does not suffice.
+    pub is_weak: bool,
 }
 
 impl Asked {
@@ -69,11 +72,17 @@ impl Asked {
     }
 }
 
-/// Asks one reader all at once; `run` names this asking, so that no answer serves for another.
+/// Asks one reader all at once; `run` names this asking, so that no answer serves for another. `gate` says which receipt
+/// suffices.
 ///
 /// # Errors
 /// A wrap that cannot be made; the reader cannot be asked, or answers wrongly.
-pub fn ask(target: &dyn Target, run: &str, asked: &[Asked]) -> Result<Shown, ApplyError> {
+pub fn ask(
+    target: &dyn Target,
+    run: &str,
+    asked: &[Asked],
+    gate: &Gate,
+) -> Result<Shown, ApplyError> {
     let name = target.name();
     let challenges = asked
         .iter()
@@ -90,14 +99,24 @@ pub fn ask(target: &dyn Target, run: &str, asked: &[Asked]) -> Result<Shown, App
         }
         if !guards::answers_well(must, receipt.opened, receipt.everywhere) {
             shown.holds_too_much |= !must;
-            let found = match receipt.copies.as_slice() {
-                [] => String::new(),
-                copies => format!(" (found in {})", copies.join(", ")),
+            let found = match (receipt.lacking.as_slice(), receipt.copies.as_slice()) {
+                (lacking, _) if must && !lacking.is_empty() => {
+                    format!(" (it is not in {})", lacking.join(", "))
+                }
+                (_, []) => String::new(),
+                (_, copies) => format!(" (found in {})", copies.join(", ")),
             };
             shown
                 .failures
                 .push(format!("{name} {}{found}", one.complaint));
+        } else if must && receipt.kind == ReceiptKind::ReadBack && !gate.takes_read_back(name) {
+            shown.is_weak = true;
         }
+    }
+    if shown.is_weak {
+        shown.failures.push(format!(
+            "{name} was only read back, and [gate] asks for receipt = \"unwrapped\""
+        ));
     }
     Ok(shown)
 }

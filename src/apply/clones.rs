@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::apply::{ApplyError, Workspace, read_optional};
+use crate::apply::{ApplyError, Workspace, read_optional, reconciled};
 use crate::fleet::{Deployed, abreast};
 use crate::inventory::Digest;
 use crate::journal::Progress;
@@ -29,9 +29,9 @@ pub(super) fn not_taken(
 }
 
 /// The digests of a run's documents that a reader reads, as they are here; none for one that was removed since.
-type Wanted = BTreeMap<RepoPath, Option<Digest>>;
+pub(super) type Wanted = BTreeMap<RepoPath, Option<Digest>>;
 
-fn wanted(
+pub(super) fn wanted(
     work: &Workspace<'_>,
     progress: &Progress,
     reader: &PlannedReader,
@@ -76,16 +76,19 @@ fn missing_on(work: &Workspace<'_>, host: &Host, wanted: &Wanted) -> Vec<String>
     missing
 }
 
-/// Whether some declared clone holds one of these bytes of a document: then others have seen the commit.
+/// Whether some declared clone or Kustomization holds one of these bytes of a document: then others have seen the commit.
 ///
 /// # Errors
-/// A host that cannot be looked at: what was taken there cannot be taken back.
+/// A host or cluster that cannot be looked at: what was taken there cannot be taken back.
 pub(super) fn hold(
     work: &Workspace<'_>,
     published: &[(RepoPath, Digest)],
 ) -> Result<bool, ApplyError> {
     if published.is_empty() {
         return Ok(false);
+    }
+    if reconciled::hold(work, published)? {
+        return Ok(true);
     }
     let mut documents: Vec<RepoPath> = published.iter().map(|(path, _)| path.clone()).collect();
     documents.sort();

@@ -25,6 +25,8 @@ pub struct ReaderFailure {
     pub said: String,
     /// Whether it opens what it must not; there is no going on without such a reader.
     pub holds_too_much: bool,
+    /// Whether it was only read back, where that does not suffice.
+    pub is_weak: bool,
 }
 
 fn joined(failures: &[ReaderFailure]) -> String {

@@ -19,6 +19,7 @@ mod own_files;
 mod publish;
 mod put_back;
 mod receipts;
+mod reconciled;
 mod retire;
 mod review;
 mod rewrite;
@@ -29,7 +30,7 @@ mod undo;
 mod waves;
 mod without;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -149,6 +150,8 @@ pub struct Run<'a> {
     waived: Vec<String>,
     /// Readers that failed in this call of the program, and why: they are not asked again.
     failed: BTreeMap<String, String>,
+    /// Clusters that were seen to have decrypted and applied what this run wrote.
+    reconciled: BTreeSet<String>,
 }
 
 impl<'a> Run<'a> {
@@ -167,6 +170,7 @@ impl<'a> Run<'a> {
             hold_at,
             waived: Vec::new(),
             failed: BTreeMap::new(),
+            reconciled: BTreeSet::new(),
         };
         run.claim_targets();
         run

@@ -14,6 +14,7 @@ use crate::journal::Step;
 use crate::keys::Recipient;
 use crate::ledger::{Receipt, ReceiptKind, State};
 use crate::plan::PlannedReader;
+use crate::topology::Gate;
 
 impl Run<'_> {
     /// Asks every reader; the gate lets nothing through unless all have shown both (design: prove, gate).
@@ -61,6 +62,30 @@ impl Run<'_> {
         self.advance(&ids, State::Proven)
     }
 
+    /// Records what clusters have shown beyond the gate: that they decrypted and applied what this run wrote.
+    pub(super) fn record_reconciled(&mut self) -> Result<(), ApplyError> {
+        let at = now();
+        let readers = self.plan().readers.iter();
+        let shown: Vec<(String, Vec<String>)> = readers
+            .filter(|reader| self.reconciled.contains(&reader.name))
+            .map(|reader| (reader.name.clone(), reader.needs.clone()))
+            .collect();
+        for (reader, needs) in &shown {
+            for id in needs {
+                let receipt = Receipt {
+                    reader: reader.clone(),
+                    kind: ReceiptKind::Reconciled,
+                    at,
+                };
+                self.ledger.receive(id, receipt)?;
+            }
+        }
+        match shown.is_empty() {
+            true => Ok(()),
+            false => self.save_ledger(),
+        }
+    }
+
     /// What readers fail to show, one entry each: that they open what they need, and neither another zone's, an operator's
     /// nor recovery's wraps; once identities have left (`gone`), nor theirs.
     pub(super) fn failing_readers(&self, gone: bool) -> Result<Vec<ReaderFailure>, ApplyError> {
@@ -76,6 +101,11 @@ impl Run<'_> {
     /// need show nothing; what it must not hold it is asked for all the same.
     fn ask_all(&self, gone: bool) -> Result<Shown, ApplyError> {
         let roster = self.roster()?;
+        // Once identities have left, the gate lies behind.
+        let gate = match gone {
+            false => self.work.topology.gate.clone(),
+            true => Gate::default(),
+        };
         let mut shown = Shown::default();
         let (failed, asked): (Vec<_>, Vec<_>) = self
             .plan()
@@ -100,7 +130,7 @@ impl Run<'_> {
                     }
                     false => Vec::new(),
                 };
-                (self.failing(reader, &roster, &gone), begun.elapsed())
+                (self.failing(reader, &roster, &gone, &gate), begun.elapsed())
             },
             |at, (answer, took)| {
                 let failure = match answer {
@@ -146,6 +176,7 @@ impl Run<'_> {
             reader: reader.name.clone(),
             said: format!("{}: {why}", reader.name),
             holds_too_much: false,
+            is_weak: false,
         })
     }
 
@@ -155,6 +186,7 @@ impl Run<'_> {
         reader: &PlannedReader,
         roster: &BTreeMap<String, Recipient>,
         gone: &[Recipient],
+        gate: &Gate,
     ) -> Result<(Option<ReaderFailure>, Kinds), ApplyError> {
         let name = reader.name.as_str();
         let mut asked: Vec<Asked> = roster
@@ -171,13 +203,14 @@ impl Run<'_> {
         asked.extend(self.plan().always.iter().filter_map(Asked::party));
         asked.extend(gone.iter().map(Asked::gone));
         let run = self.progress().run.as_str();
-        let shown = ask(self.work.targets[name].as_ref(), run, &asked)?;
+        let shown = ask(self.work.targets[name].as_ref(), run, &asked, gate)?;
         let kinds = shown.kinds.into_iter();
         let kinds = kinds.map(|(id, kind)| ((name.to_owned(), id), kind));
         let failure = (!shown.failures.is_empty()).then(|| ReaderFailure {
             reader: name.to_owned(),
             said: shown.failures.join("; "),
             holds_too_much: shown.holds_too_much,
+            is_weak: shown.is_weak,
         });
         Ok((failure, kinds.collect()))
     }

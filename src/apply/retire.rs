@@ -27,6 +27,7 @@ impl Run<'_> {
         if !retiring.is_empty() {
             self.check_possession()?;
             self.check_proofs_again()?;
+            self.record_reconciled()?;
             self.begin_retirement()?;
             let waves = self.waves();
             for (n, wave) in waves.iter().enumerate() {
@@ -186,6 +187,7 @@ impl Run<'_> {
             reader: name.to_owned(),
             said: format!("{name} no longer holds the identity that it proved"),
             holds_too_much: false,
+            is_weak: false,
         })
     }
 

@@ -191,6 +191,7 @@ impl Run<'_> {
                 .map_err(ApplyError::target(&reader.name))?;
             if !reader.loses.iter().all(|r| held.identities.holds(r)) {
                 failures.push(ReaderFailure {
+                    is_weak: false,
                     reader: reader.name.clone(),
                     said: format!(
                         "{} no longer holds the identity that it is to read with again",

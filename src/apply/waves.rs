@@ -5,7 +5,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::apply::{ApplyError, Run, clones};
+use crate::apply::{ApplyError, Run, clones, reconciled};
 use crate::journal::Step;
 use crate::journal::guards::{self, Waiting};
 use crate::plan::PlannedReader;
@@ -102,16 +102,26 @@ impl Run<'_> {
         self.grace()
     }
 
-    /// Looks at declared clones again where a retirement goes on: a reader restored from a snapshot meanwhile runs an old
+    /// Looks at declared clones and Kustomizations again where a retirement goes on: a reader restored from a snapshot meanwhile runs an old
     /// revision, and documents that came late were rewritten since. The operator's word was given and stays so.
-    pub(super) fn await_clones(&self) -> Result<(), ApplyError> {
+    pub(super) fn await_clones(&mut self) -> Result<(), ApplyError> {
         let losing = self.plan().readers.iter().filter(|r| !r.loses.is_empty());
-        let losing: Vec<&PlannedReader> = losing.collect();
-        let stale = clones::not_taken(&self.work, self.progress(), &losing)?;
+        let losing: Vec<PlannedReader> = losing.cloned().collect();
+        let stale = self.not_taken(&losing)?;
         match guards::waiting(stale.len(), 0, false, true) {
             Waiting::Clones => Err(ApplyError::NotTaken { readers: stale }),
             Waiting::Nothing | Waiting::Word => Ok(()),
         }
+    }
+
+    /// What declared clones and Kustomizations of `readers` lack yet. Clusters that show more than that are remembered.
+    fn not_taken(&mut self, readers: &[PlannedReader]) -> Result<Vec<String>, ApplyError> {
+        let readers: Vec<&PlannedReader> = readers.iter().collect();
+        let mut stale = clones::not_taken(&self.work, self.progress(), &readers)?;
+        let shown = reconciled::look(&self.work, self.progress(), &readers)?;
+        stale.extend(shown.missing);
+        self.reconciled.extend(shown.reconciled);
+        Ok(stale)
     }
 
     /// Whether a reader is locked out if it lacks the new documents once identities leave: on the way back those that leave
@@ -126,17 +136,18 @@ impl Run<'_> {
     }
 
     /// Whether there was anybody to wait for.
-    fn await_wave(&self, wave: &Wave) -> Result<bool, ApplyError> {
-        let readers: Vec<&PlannedReader> = self
+    fn await_wave(&mut self, wave: &Wave) -> Result<bool, ApplyError> {
+        let readers: Vec<PlannedReader> = self
             .plan()
             .readers
             .iter()
             .filter(|r| wave.readers.contains(&r.name) && self.is_awaited(r))
+            .cloned()
             .collect();
         if readers.is_empty() {
             return Ok(false);
         }
-        let stale = clones::not_taken(&self.work, self.progress(), &readers)?;
+        let stale = self.not_taken(&readers)?;
         if guards::waiting(stale.len(), 0, false, false) == Waiting::Clones {
             return Err(ApplyError::NotTaken { readers: stale });
         }

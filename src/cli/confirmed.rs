@@ -14,7 +14,7 @@ use crate::topology::{Baseline, Topology, TrustedFact};
 /// Whose new commands, addresses and recipients are confirmed.
 #[derive(Debug, Default, clap::Args)]
 pub struct AcceptArgs {
-    /// Accept what is new about NAME since the last run here: a host, cluster or operator, `recovery`, or `publish` for its commands.
+    /// Accept what is new about NAME since the last run here: a host, cluster or operator, `recovery`, `gate`, or `publish` for its commands.
     #[arg(long, value_name = "NAME")]
     accept: Vec<String>,
 }

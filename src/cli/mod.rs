@@ -19,6 +19,7 @@ pub mod plan;
 mod planning;
 mod project;
 pub mod prove;
+mod prove_answer;
 mod reader_bars;
 pub mod recovery;
 mod remote;

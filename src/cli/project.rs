@@ -294,7 +294,7 @@ impl Project {
 fn shows_clones(reader: Reader<'_>) -> bool {
     match reader {
         Reader::Host(host) => !host.clones.is_empty(),
-        Reader::Cluster(_) => false,
+        Reader::Cluster(cluster) => !cluster.kustomizations.is_empty(),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::narrator::Narrator;
 use crate::cli::project::Project;
+use crate::cli::prove_answer;
 use crate::cli::some_readers::{documents, some_duties};
 use crate::cli::unopened;
 use crate::fleet::abreast_telling;
@@ -28,6 +29,9 @@ use crate::report::outcome_text::outcome_text;
 /// Each reader is given challenges made for its own identities, and for those of other zones, of operators, of recovery, and
 /// for retired ones. It must open its own and no other, with whatever it finds in the places where identities are looked
 /// for. Changes nothing. Exits with 5 if a reader fails or cannot be asked.
+///
+/// On a host that has `cofferdam`, the other side asks `prove --answer` there: it reads challenges on standard input, opens
+/// them with what it finds, and prints digests. It needs neither a repository nor `cofferdam.toml`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Hosts and clusters to ask; none: all.
@@ -36,6 +40,9 @@ pub struct Args {
     /// Print as JSON.
     #[arg(long)]
     json: bool,
+    /// Answer challenges from standard input as this machine, with every identity found on it; for programs.
+    #[arg(long, conflicts_with_all = ["readers", "json"])]
+    answer: bool,
 }
 
 /// What one reader showed.
@@ -63,8 +70,12 @@ pub(super) struct Opens {
 /// Runs the command.
 ///
 /// # Errors
-/// Exit 5 when a reader fails or cannot be asked, 2 for a name that the topology does not know.
+/// Exit 5 when a reader fails or cannot be asked, 2 for a name that the topology does not know. With `--answer`: 1 for
+/// questions that make no sense.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
+    if args.answer {
+        return prove_answer::run(context);
+    }
     let project = Project::load(context)?;
     let documents = documents(&project.git)?;
     let duties = some_duties(&project, &documents, &args.readers)?;
@@ -125,7 +136,8 @@ fn prove_one(project: &Project, duty: &Duty, asking: &str) -> Proof {
     let parties = duty.parties.iter().filter_map(Asked::party);
     let asked: Vec<Asked> = holds.chain(lacks).chain(parties).collect();
     let others = asked.len() - duty.holds.len();
-    let shown = ask(project.targets[&duty.reader].as_ref(), asking, &asked);
+    let target = project.targets[&duty.reader].as_ref();
+    let shown = ask(target, asking, &asked, &project.topology.gate);
     let is_unreachable =
         matches!(&shown, Err(ApplyError::Target { source, .. }) if source.is_unreachable());
     let (opens, error) = match shown {
@@ -167,5 +179,6 @@ fn kind_text(kind: ReceiptKind) -> &'static str {
     match kind {
         ReceiptKind::Unwrapped => "unwrapped there",
         ReceiptKind::ReadBack => "read back, the weaker receipt",
+        ReceiptKind::Reconciled => "reconciled by Flux",
     }
 }

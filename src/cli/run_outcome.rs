@@ -1,6 +1,6 @@
 //! What a run's end means to whoever called: text, exit code, what to do next.
 
-use crate::apply::{ApplyError, Ended, Phase};
+use crate::apply::{ApplyError, Ended, Phase, ReaderFailure};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::project::Project;
@@ -67,6 +67,18 @@ pub fn stopped(error: &ApplyError) -> CliError {
     failure
 }
 
+/// How readers that were only read back come to a stronger receipt.
+fn stronger(failures: &[ReaderFailure]) -> Option<String> {
+    let weak = failures.iter().filter(|failure| failure.is_weak);
+    let names: Vec<String> = weak.map(|f| format!("{:?}", f.reader)).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "put cofferdam, sops or age on the PATH of those that were only read back, or let them through by name: in cofferdam.toml, [gate] except = [{}]",
+            names.join(", ")
+        )
+    })
+}
+
 fn hints(error: &ApplyError) -> Vec<String> {
     let resume = "cofferdam resume".to_owned();
     let then = |what: &str| {
@@ -80,6 +92,7 @@ fn hints(error: &ApplyError) -> Vec<String> {
         }
         ApplyError::Gate { failures } => {
             let mut hints = then("mend these readers, or wait until they are back");
+            hints.extend(stronger(failures));
             if failures.iter().all(|f| !f.holds_too_much) {
                 let names = failures.iter().map(|f| format!(" --without {}", f.reader));
                 hints.push(format!(
@@ -89,7 +102,11 @@ fn hints(error: &ApplyError) -> Vec<String> {
             }
             hints
         }
-        ApplyError::Unshown { .. } => then("mend these readers, or wait until they are back"),
+        ApplyError::Unshown { failures } => {
+            let mut hints = then("mend these readers, or wait until they are back");
+            hints.extend(stronger(failures));
+            hints
+        }
         ApplyError::NotCommitted => then("commit the changes (git add -A && git commit)"),
         ApplyError::Git(GitError::Locked { .. })
         | ApplyError::CommitRefused(GitError::Locked { .. }) => {

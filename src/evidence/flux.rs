@@ -11,6 +11,7 @@ use crate::evidence::{
     ClusterEvidence, Evidence, Origin, Reader, SecretEntry, Sources, is_below, parent_text, yaml,
 };
 use crate::repo_path::{RepoPath, resolve};
+use crate::topology::NamespacedName;
 
 const GROUP: &str = "kustomize.toolkit.fluxcd.io/";
 const ENTRY: &str = "age.agekey";
@@ -19,10 +20,13 @@ const ENTRY: &str = "age.agekey";
 struct Kustomization {
     cluster: Option<String>,
     namespace: String,
+    name: String,
     path: String,
     secret: Option<String>,
     decrypts: bool,
     origin: Origin,
+    /// The line of its name.
+    line: usize,
 }
 
 pub(super) fn gather(sources: &Sources, evidence: &mut Evidence) {
@@ -69,6 +73,7 @@ pub(super) fn gather(sources: &Sources, evidence: &mut Evidence) {
             .or_insert_with(|| ClusterEvidence {
                 origin: k.origin.clone(),
                 secrets: BTreeMap::new(),
+                kustomizations: BTreeMap::new(),
                 guessed,
             });
         let (secret, origin) = match (&k.secret, patch) {
@@ -76,6 +81,14 @@ pub(super) fn gather(sources: &Sources, evidence: &mut Evidence) {
             (None, Some((secret, origin))) => (Some(secret.clone()), origin.clone()),
             (None, None) => (None, k.origin.clone()),
         };
+        // A name with a variable in it is made elsewhere.
+        if let Some(name) = NamespacedName::parse(&format!("{}/{}", k.namespace, k.name)) {
+            let place = Origin::new(&k.origin.file, k.line);
+            entry
+                .kustomizations
+                .entry(name.to_string())
+                .or_insert(place);
+        }
         if let Some(name) = secret {
             let declared = declared_entry(sources, &name);
             let secret = SecretEntry {
@@ -128,6 +141,7 @@ fn kustomization(file: &RepoPath, text: &str, line: usize, value: &Value) -> Opt
         return None;
     }
     let path = yaml::text_at(value, &["spec", "path"]).unwrap_or("./");
+    let name = yaml::text_at(value, &["metadata", "name"]).unwrap_or_default();
     let decryption = yaml::at(value, &["spec", "decryption"]);
     let sops = decryption.is_some_and(|d| yaml::text_at(d, &["provider"]) == Some("sops"));
     Some(Kustomization {
@@ -135,6 +149,8 @@ fn kustomization(file: &RepoPath, text: &str, line: usize, value: &Value) -> Opt
         namespace: yaml::text_at(value, &["metadata", "namespace"])
             .unwrap_or("flux-system")
             .to_owned(),
+        line: yaml::line_of(text, line, &format!("name: {name}")),
+        name: name.to_owned(),
         path: path.to_owned(),
         secret: decryption
             .and_then(|d| yaml::text_at(d, &["secretRef", "name"]))
@@ -349,6 +365,12 @@ mod tests {
         assert_eq!(
             readers(&evidence, "k/apps/other/z.yaml"),
             [cluster("one"), cluster("two")]
+        );
+        let kustomizations = &evidence.clusters["one"].kustomizations;
+        let (name, origin) = kustomizations.first_key_value().unwrap();
+        assert_eq!(
+            (name.as_str(), origin.to_string().as_str()),
+            ("flux/a", "k/clusters/one/a.yaml:4")
         );
         let secrets: Vec<_> = evidence.clusters["one"].secrets.keys().cloned().collect();
         assert_eq!(

@@ -154,6 +154,8 @@ pub struct ClusterEvidence {
     pub origin: Origin,
     /// The Secrets that hold its identities, each with its place.
     pub secrets: BTreeMap<SecretEntry, Origin>,
+    /// The Kustomizations that decrypt, as `namespace/name`, each with its place.
+    pub kustomizations: BTreeMap<String, Origin>,
     /// Whether its name is a guess.
     pub guessed: bool,
 }

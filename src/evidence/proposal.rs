@@ -154,6 +154,8 @@ pub struct ClusterProposal {
     pub target: Target,
     /// The Secrets that hold its identities.
     pub secrets: Vec<(SecretEntry, Origin)>,
+    /// The Kustomizations that decrypt, as `namespace/name`.
+    pub kustomizations: Vec<(String, Origin)>,
 }
 
 impl Proposal {

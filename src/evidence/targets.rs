@@ -94,6 +94,11 @@ pub(super) fn clusters(
                 .iter()
                 .map(|(s, o)| (s.clone(), o.clone()))
                 .collect(),
+            kustomizations: cluster
+                .kustomizations
+                .iter()
+                .map(|(k, o)| (k.clone(), o.clone()))
+                .collect(),
         });
     }
     found

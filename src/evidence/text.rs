@@ -221,8 +221,13 @@ fn write_cluster(page: &mut Page, cluster: &ClusterProposal) {
             "secrets = []",
             "decide: the Secret that holds its identity; no Kustomization names one",
         );
-        return;
+    } else {
+        write_secrets(page, cluster);
     }
+    write_kustomizations(page, cluster);
+}
+
+fn write_secrets(page: &mut Page, cluster: &ClusterProposal) {
     page.line("secrets = [", "");
     for (secret, origin) in &cluster.secrets {
         let line = format!(
@@ -232,6 +237,21 @@ fn write_cluster(page: &mut Page, cluster: &ClusterProposal) {
             string(&secret.entry)
         );
         page.line(&line, &origin.to_string());
+    }
+    page.line("]", "");
+}
+
+/// What Flux decrypts there; a directory has nothing that applies it.
+fn write_kustomizations(page: &mut Page, cluster: &ClusterProposal) {
+    if cluster.kustomizations.is_empty() || matches!(cluster.target, Target::Local(_)) {
+        return;
+    }
+    page.line(
+        "kustomizations = [",
+        "they decrypt; retirement waits until they have applied the new documents",
+    );
+    for (name, origin) in &cluster.kustomizations {
+        page.line(&format!("  {},", string(name)), &origin.to_string());
     }
     page.line("]", "");
 }

@@ -131,11 +131,17 @@ impl Challenge {
             everywhere: opened,
             kind: ReceiptKind::Unwrapped,
             copies: Vec::new(),
+            lacking: Vec::new(),
         })
     }
 }
 
 impl Answer {
+    /// The digest in hexadecimal.
+    pub fn to_hex(&self) -> String {
+        self.0.iter().map(|octet| format!("{octet:02x}")).collect()
+    }
+
     /// The digest that a target printed, in hexadecimal; none if it is no digest.
     pub fn from_hex(text: &str) -> Option<Self> {
         let octets = text.as_bytes();

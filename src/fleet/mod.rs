@@ -12,6 +12,7 @@ mod directory_cluster;
 mod directory_host;
 mod generation;
 pub mod kubernetes;
+mod reconciled;
 pub mod ssh;
 mod target;
 
@@ -23,6 +24,7 @@ pub use directory::local_target;
 pub use directory_cluster::DirectoryCluster;
 pub use directory_host::DirectoryHost;
 pub use kubernetes::{KubectlProgram, KubernetesCluster};
+pub use reconciled::Reconciliation;
 pub use ssh::{SshHost, SshProgram};
 pub use target::{
     Delivered, Held, Permission, PermissionFinding, Receipt, Target, TargetError, TargetKind,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::fleet::kubernetes::{KubeError, KubeProblem};
 use crate::fleet::ssh::SshError;
-use crate::fleet::{Challenge, Deployed};
+use crate::fleet::{Challenge, Deployed, Reconciliation};
 use crate::inventory::Before;
 use crate::keys::key_file::KeyFileError;
 use crate::keys::wrap::UnwrapError;
@@ -98,6 +98,23 @@ pub trait Target: Send + Sync {
         Ok(globs.iter().map(none).collect())
     }
 
+    /// How far the target's controllers have come with what is declared of them; none for a target that has none.
+    ///
+    /// # Errors
+    /// See [`TargetError`].
+    fn reconciled(&self) -> Result<Vec<Reconciliation>, TargetError> {
+        Ok(Vec::new())
+    }
+
+    /// Asks a controller for a turn, at its next chance, as of `at` (any text that is another each time).
+    ///
+    /// # Errors
+    /// See [`TargetError`]; the right to ask may be missing.
+    fn ask_to_reconcile(&self, what: &Reconciliation, at: &str) -> Result<(), TargetError> {
+        let _ = (what, at);
+        Ok(())
+    }
+
     /// Removes temporary files that a kill left; returns their paths.
     ///
     /// # Errors
@@ -187,6 +204,8 @@ pub struct Receipt {
     pub kind: ReceiptKind,
     /// Places beside the target's own that opened it, for people.
     pub copies: Vec<String>,
+    /// Places of the target's own that did not, though another did, for people.
+    pub lacking: Vec<String>,
 }
 
 /// Why a target did not do what it was asked.

@@ -102,8 +102,10 @@ impl Record {
 pub enum ReceiptKind {
     /// A challenge was unwrapped with the identities found on the target.
     Unwrapped,
-    /// Only a digest of the delivered file was read back: weaker.
+    /// What the target holds was read back, and opens the challenge elsewhere: weaker.
     ReadBack,
+    /// Flux decrypted documents with it in the cluster, and applied them.
+    Reconciled,
 }
 
 impl fmt::Display for ReceiptKind {
@@ -111,6 +113,7 @@ impl fmt::Display for ReceiptKind {
         f.write_str(match self {
             Self::Unwrapped => "unwrapped there",
             Self::ReadBack => "read back",
+            Self::Reconciled => "reconciled by Flux",
         })
     }
 }

@@ -373,7 +373,7 @@ fn notes(readers: &[PlannedReader], retiring: &[RetiringIdentity]) -> Vec<String
         .collect();
     if !blind.is_empty() {
         notes.push(format!(
-            "retires without proof that readers run the new revision: {} (they declare no `clones` that can be looked at)",
+            "retires without proof that readers run the new revision: {} (they declare no `clones` or `kustomizations` that can be looked at)",
             blind.join(", ")
         ));
     }

@@ -133,6 +133,7 @@ fn reader_table(readers: &[ReaderPhase]) -> String {
                 let day: String = at.to_string().chars().take(10).collect();
                 match kind {
                     Some(ReceiptKind::ReadBack) => format!("{day} (read back)"),
+                    Some(ReceiptKind::Reconciled) => format!("{day} (reconciled)"),
                     _ => day,
                 }
             }

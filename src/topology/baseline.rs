@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::topology::{ClusterTarget, HostTarget, Topology, Transport};
+use crate::topology::{ClusterTarget, HostTarget, Suffices, Topology, Transport};
 
 /// Every command, address and recipient of a topology.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub struct Baseline {
     /// The version of this form; 1.
     version: u32,
     facts: BTreeSet<TrustedFact>,
+    /// What it insists on: one that is there no longer makes the topology trust more. Each says what that is.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    demands: BTreeSet<TrustedFact>,
 }
 
 /// One thing that is trusted: a host's address, a command, a recipient.
@@ -63,6 +66,9 @@ impl Baseline {
             if host.transport == Some(Transport::Libssh2) {
                 add(&host.name, "is reached by libssh2".to_owned());
             }
+            if let Some(program) = &host.cofferdam {
+                add(&host.name, format!("answers there by {program}"));
+            }
             for command in &host.after_ship {
                 add(&host.name, format!("runs there: {command}"));
             }
@@ -97,15 +103,33 @@ impl Baseline {
         for command in publish.run.iter().chain(&publish.ready) {
             add("publish", format!("runs here: {command}"));
         }
-        Self { version: 1, facts }
+        let mut demands = BTreeSet::new();
+        if topology.gate.receipt == Suffices::Unwrapped {
+            for name in &topology.gate.except {
+                add(
+                    "gate",
+                    format!("lets {name} through with a receipt that was only read back"),
+                );
+            }
+            demands.insert(TrustedFact {
+                name: "gate".to_owned(),
+                text: "lets readers through with a receipt that was only read back".to_owned(),
+            });
+        }
+        Self {
+            version: 1,
+            facts,
+            demands,
+        }
     }
 
-    /// What `self` trusts and `earlier` did not, by name.
-    pub fn since<'a>(&'a self, earlier: &Self) -> Vec<&'a TrustedFact> {
+    /// What `self` trusts and `earlier` did not, by name; also what it does not insist on any more.
+    pub fn since<'a>(&'a self, earlier: &'a Self) -> Vec<&'a TrustedFact> {
         let known = &earlier.facts;
         self.facts
             .iter()
             .filter(|fact| !known.contains(fact))
+            .chain(earlier.demands.difference(&self.demands))
             .collect()
     }
 }
@@ -172,6 +196,26 @@ run = ["true"]
                 .is_empty()
         );
         let text = serde_json::to_string(&first).unwrap();
+        assert!(!text.contains("demands"));
         assert_eq!(serde_json::from_str::<Baseline>(&text).unwrap(), first);
+    }
+    #[test]
+    fn a_weaker_gate_is_told_and_a_stronger_one_is_not() {
+        let weak = of(TEXT);
+        let strong = of(&format!("{TEXT}[gate]\nreceipt = \"unwrapped\"\n"));
+        let holed = of(&format!(
+            "{TEXT}[gate]\nreceipt = \"unwrapped\"\nexcept = \"kasm\"\n"
+        ));
+        let told = |now: &Baseline, earlier: &Baseline| -> Vec<String> {
+            now.since(earlier).iter().map(|f| f.text.clone()).collect()
+        };
+        assert!(strong.since(&weak).is_empty());
+        let weaker = "lets readers through with a receipt that was only read back";
+        assert_eq!(told(&weak, &strong), [weaker]);
+        let hole = "lets kasm through with a receipt that was only read back";
+        assert_eq!(told(&holed, &strong), [hole]);
+        assert!(told(&strong, &holed).is_empty());
+        let text = serde_json::to_string(&strong).unwrap();
+        assert_eq!(serde_json::from_str::<Baseline>(&text).unwrap(), strong);
     }
 }

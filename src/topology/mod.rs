@@ -7,6 +7,7 @@ pub mod baseline;
 pub mod closest;
 pub mod duration;
 pub mod file_set;
+pub mod gate;
 pub mod glob;
 pub mod host;
 pub mod parse;
@@ -22,8 +23,12 @@ use crate::repo_path::RepoPath;
 
 pub use baseline::{Baseline, TrustedFact};
 pub use file_set::{ExcludeError, FileSet, Selection, Selector};
+pub use gate::{Gate, Suffices};
 pub use glob::{Glob, GlobError};
-pub use host::{Cluster, ClusterTarget, Host, HostTarget, Reader, SecretEntry, Transport};
+pub use host::{
+    Cluster, ClusterTarget, Container, Host, HostTarget, NamespacedName, Reader, SecretEntry,
+    Transport,
+};
 pub use parse::parse;
 pub use problem::TopologyProblem;
 pub use publish::{Publish, Wave};
@@ -48,6 +53,8 @@ pub struct Topology {
     pub hosts: Vec<Host>,
     /// Kubernetes clusters that hold an identity.
     pub clusters: Vec<Cluster>,
+    /// What lets a run through before documents are rewritten.
+    pub gate: Gate,
     /// What happens between the rewrite and the retirement.
     pub publish: Publish,
     /// The folder of the sealed identities, relative to `cofferdam.toml` or absolute; `.cofferdam/sealed` by default.

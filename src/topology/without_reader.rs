@@ -23,7 +23,7 @@ pub struct Without {
 }
 
 /// The text of a topology without `[hosts.NAME]` or `[clusters.NAME]`, and without the name where other sections list it: a
-/// file set's `hosts`, the `canary` and `order` of `[publish]`. Zones and their globs stay.
+/// file set's `hosts`, the `canary` and `order` of `[publish]`, the `except` of `[gate]`. Zones and their globs stay.
 ///
 /// # Errors
 /// See [`RemovalError`].
@@ -51,7 +51,7 @@ pub fn without_reader(text: &str, name: &str) -> Result<Without, RemovalError> {
 fn forget(table: &mut Table, name: &str) {
     let mut emptied = Vec::new();
     for (key, item) in table.iter_mut() {
-        let is_list = matches!(key.get(), "hosts" | "order" | "canary");
+        let is_list = matches!(key.get(), "hosts" | "order" | "canary" | "except");
         match item {
             Item::Value(Value::String(one)) if key.get() == "canary" && one.value() == name => {
                 emptied.push(key.get().to_owned());

@@ -98,6 +98,7 @@ pub fn host(name: &str, file: &Path, after_ship: &[&str], program: SshProgram) -
         clones: Vec::new(),
         after_ship: after_ship.iter().map(|&c| c.to_owned()).collect(),
         reader: None,
+        cofferdam: None,
     };
     SshHost::of(&host, &Arc::new(program)).unwrap()
 }

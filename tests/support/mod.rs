@@ -9,6 +9,7 @@
 )]
 
 pub mod bench;
+pub mod dockerd;
 pub mod ground;
 pub mod homeops;
 pub mod kube_double;

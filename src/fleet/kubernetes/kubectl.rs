@@ -1,4 +1,4 @@
-//! The `kubectl` program: which one, with what options, and its three calls.
+//! The `kubectl` program: which one, with what options, and its calls.
 
 #![expect(clippy::disallowed_methods, reason = "edge: starts kubectl")]
 
@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::problem::{KubeProblem, classify};
+use super::problem::{KubeProblem, classify, of_flux};
 use crate::command_words;
 use crate::fleet::ssh::call;
+use crate::topology::NamespacedName;
 
 /// Who we are to the server; entries that are ours stand under this name in `managedFields`.
 pub(super) const MANAGER: &str = "cofferdam";
@@ -31,6 +32,37 @@ pub(super) struct Address {
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A kind of object that Flux's controllers work on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FluxKind {
+    Kustomization,
+    GitRepository,
+}
+
+impl FluxKind {
+    /// By its full name: `kustomizations` alone may be another group's.
+    pub(super) fn resource(self) -> &'static str {
+        match self {
+            Self::Kustomization => "kustomizations.kustomize.toolkit.fluxcd.io",
+            Self::GitRepository => "gitrepositories.source.toolkit.fluxcd.io",
+        }
+    }
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Kustomization => "Kustomization",
+            Self::GitRepository => "GitRepository",
+        }
+    }
+}
+
+fn address(name: &NamespacedName) -> Address {
+    Address {
+        namespace: name.namespace.clone(),
+        name: name.name.clone(),
     }
 }
 
@@ -104,6 +136,51 @@ impl KubectlProgram {
         command.args(["--type=json", "--patch-file=/dev/stdin", "--output=name"]);
         command.arg(format!("--field-manager={MANAGER}"));
         self.run(command, patch, "patch", context, at).map(|_| ())
+    }
+
+    /// An object of Flux's as JSON.
+    pub(super) fn get_object(
+        &self,
+        context: &str,
+        kind: FluxKind,
+        name: &NamespacedName,
+    ) -> Result<Zeroizing<Vec<u8>>, KubeProblem> {
+        let resource = format!("{}/{}", kind.resource(), name.name);
+        let mut command = self.command(context, &address(name), &["get", &resource]);
+        command.arg("--output=json");
+        self.run_for(command, "get", context, kind, name)
+    }
+
+    /// Asks the controller of an object for a turn.
+    ///
+    /// Source: fluxcd/pkg `apis/meta/annotations.go` (`ReconcileRequestAnnotation`).
+    pub(super) fn request(
+        &self,
+        context: &str,
+        kind: FluxKind,
+        name: &NamespacedName,
+        at: &str,
+    ) -> Result<(), KubeProblem> {
+        let resource = format!("{}/{}", kind.resource(), name.name);
+        let mut command = self.command(context, &address(name), &["annotate", &resource]);
+        command.arg(format!("reconcile.fluxcd.io/requestedAt={at}"));
+        command.args(["--overwrite", "--output=name"]);
+        command.arg(format!("--field-manager={MANAGER}"));
+        self.run_for(command, "patch", context, kind, name)
+            .map(|_| ())
+    }
+
+    /// Runs a call about an object of Flux's, in whose words the failure is told.
+    fn run_for(
+        &self,
+        command: Command,
+        verb: &'static str,
+        context: &str,
+        kind: FluxKind,
+        name: &NamespacedName,
+    ) -> Result<Zeroizing<Vec<u8>>, KubeProblem> {
+        self.run(command, Zeroizing::default(), verb, context, &address(name))
+            .map_err(|problem| of_flux(problem, kind, name))
     }
 
     fn command(&self, context: &str, at: &Address, args: &[&str]) -> Command {

@@ -7,6 +7,7 @@
 //! that a program reads as a file (KSOPS: `keys.txt`): new identities go behind what it holds.
 
 mod kubectl;
+mod kustomization;
 mod problem;
 mod secret;
 
@@ -22,14 +23,14 @@ pub use problem::{KubeError, KubeProblem};
 use crate::fleet::directory::{Opened, Root};
 use crate::fleet::directory_host::unique;
 use crate::fleet::{
-    Before, Challenge, Delivered, FileBefore, Held, Receipt, Target, TargetError, TargetKind,
-    Withdrawn,
+    Before, Challenge, Delivered, FileBefore, Held, Receipt, Reconciliation, Target, TargetError,
+    TargetKind, Withdrawn,
 };
 use crate::keys::key_file::KeyFile;
 use crate::keys::{Identity, IdentitySet, Recipient};
 use crate::ledger::ReceiptKind;
-use crate::topology::host::{Cluster, ClusterTarget};
-use kubectl::{Address, MANAGER};
+use crate::topology::host::{Cluster, ClusterTarget, NamespacedName};
+use kubectl::{Address, FluxKind, MANAGER};
 use secret::{ENDING, SecretObject};
 
 /// How often a write is tried that somebody else's was quicker than.
@@ -41,6 +42,7 @@ pub struct KubernetesCluster {
     name: String,
     context: String,
     watched: Vec<Watched>,
+    kustomizations: Vec<NamespacedName>,
     program: Arc<KubectlProgram>,
 }
 
@@ -123,6 +125,7 @@ impl KubernetesCluster {
             name: cluster.name.clone(),
             context: context.clone(),
             watched,
+            kustomizations: cluster.kustomizations.clone(),
             program: Arc::clone(program),
         })
     }
@@ -457,6 +460,25 @@ impl Target for KubernetesCluster {
             }
         }
         Ok(outcome)
+    }
+
+    fn reconciled(&self) -> Result<Vec<Reconciliation>, TargetError> {
+        let look = |name: &NamespacedName| {
+            let json = self
+                .program
+                .get_object(&self.context, FluxKind::Kustomization, name)?;
+            kustomization::parse(name, &json)
+        };
+        let found: Result<Vec<_>, _> = self.kustomizations.iter().map(look).collect();
+        found.map_err(|problem| self.problem(problem))
+    }
+
+    /// The source first: what it has not fetched cannot be applied.
+    fn ask_to_reconcile(&self, what: &Reconciliation, at: &str) -> Result<(), TargetError> {
+        let source = what.source.iter().map(|s| (FluxKind::GitRepository, s));
+        let mut all = source.chain([(FluxKind::Kustomization, &what.name)]);
+        all.try_for_each(|(kind, name)| self.program.request(&self.context, kind, name, at))
+            .map_err(|problem| self.problem(problem))
     }
 
     /// A Secret has no temporary files.

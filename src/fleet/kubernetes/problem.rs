@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::kubectl::FluxKind;
 use crate::keys::key_file::KeyFileError;
+use crate::topology::NamespacedName;
 
 /// A cluster that did not do what it was asked by `kubectl`.
 #[derive(Debug, thiserror::Error)]
@@ -188,6 +190,50 @@ pub enum KubeProblem {
         /// What kubectl said last.
         said: String,
     },
+    /// The credentials are good, the right to look at Flux's objects is missing.
+    #[error(
+        "the login may not {verb} {kind} {name} (docs/kubernetes.md has the Role that allows it)"
+    )]
+    FluxForbidden {
+        /// `get` or `patch`.
+        verb: &'static str,
+        /// The object's kind.
+        kind: &'static str,
+        /// `namespace/name`.
+        name: String,
+    },
+    /// There is no such object of Flux's, or the server has no Flux.
+    #[error(
+        "there is no {kind} {name} (kubectl --context {context} get {resource} --all-namespaces lists them; correct `kustomizations`)"
+    )]
+    FluxMissing {
+        /// The context.
+        context: String,
+        /// The object's kind.
+        kind: &'static str,
+        /// The full name of the kind.
+        resource: &'static str,
+        /// `namespace/name`.
+        name: String,
+    },
+    /// The server refused, and none of the above says why.
+    #[error("it refused to {verb} {kind} {name}: {said}")]
+    FluxRefused {
+        /// `get` or `patch`.
+        verb: &'static str,
+        /// The object's kind.
+        kind: &'static str,
+        /// `namespace/name`.
+        name: String,
+        /// What kubectl said last.
+        said: String,
+    },
+    /// What kubectl printed is no Kustomization.
+    #[error("the answer for Kustomization {name} is none")]
+    NoKustomization {
+        /// `namespace/name`.
+        name: String,
+    },
     /// What kubectl printed is no Secret.
     #[error("the answer for Secret {secret} is no Secret: {what}")]
     Nonsense {
@@ -224,9 +270,17 @@ pub(super) fn classify(
     } else if has(&["(NotFound)"])
         && has(&[
             &format!("secrets \"{name}\" not found"),
+            &format!(".fluxcd.io \"{name}\" not found"),
             &format!("namespaces \"{namespace}\" not found"),
         ])
     {
+        KubeProblem::Missing {
+            context,
+            secret,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    } else if has(&["the server doesn't have a resource type"]) {
         KubeProblem::Missing {
             context,
             secret,
@@ -249,6 +303,32 @@ pub(super) fn classify(
         KubeProblem::Unreachable { context, said }
     } else {
         KubeProblem::Refused { verb, secret, said }
+    }
+}
+
+/// The same failure about an object of Flux's.
+pub(super) fn of_flux(problem: KubeProblem, kind: FluxKind, name: &NamespacedName) -> KubeProblem {
+    let named = name.to_string();
+    let missing = |context: String| KubeProblem::FluxMissing {
+        context,
+        kind: kind.word(),
+        resource: kind.resource(),
+        name: name.to_string(),
+    };
+    match problem {
+        KubeProblem::Forbidden { verb, .. } => KubeProblem::FluxForbidden {
+            verb,
+            kind: kind.word(),
+            name: named,
+        },
+        KubeProblem::Missing { context, .. } => missing(context),
+        KubeProblem::Refused { verb, said, .. } => KubeProblem::FluxRefused {
+            verb,
+            kind: kind.word(),
+            name: named,
+            said,
+        },
+        other => other,
     }
 }
 

@@ -4,6 +4,7 @@
 //! with us. Scripts and data travel on stdin, answers are framed by a nonce. A file is edited here and written whole
 //! there: beside the old one, synced, and moved into place only if the old one still is what was read.
 
+pub mod answers;
 pub(in crate::fleet) mod call;
 mod deployed;
 #[cfg(feature = "libssh2")]
@@ -11,6 +12,7 @@ mod libssh2;
 mod problem;
 mod program;
 mod proof;
+mod proof_script;
 mod reply;
 mod script;
 mod session;
@@ -38,7 +40,7 @@ use crate::keys::key_file::KeyFile;
 use crate::keys::{Identity, IdentitySet, Recipient};
 use crate::ledger::{Generation, Mark};
 use crate::repo_path::RepoPath;
-use crate::topology::host::{Host, HostTarget, Transport as Way};
+use crate::topology::host::{Container, Host, HostTarget, Transport as Way};
 use reply::Reply;
 use script::Script;
 use session::Session;
@@ -61,6 +63,10 @@ pub struct SshHost {
     identity_file: String,
     claim: Claim,
     after_ship: Vec<String>,
+    /// The container that reads in its place.
+    reader: Option<Container>,
+    /// Where `cofferdam` stands there, if that is said.
+    cofferdam: Option<String>,
     session: Session,
 }
 
@@ -89,7 +95,12 @@ impl SshHost {
                 transport(host, address, program)?,
                 address,
                 &host.identity_file,
+                host.reader
+                    .as_ref()
+                    .map(|container| container.name.as_str()),
             ),
+            reader: host.reader.clone(),
+            cofferdam: host.cofferdam.clone(),
         })
     }
 
@@ -259,10 +270,37 @@ impl SshHost {
                 let (status, command) = two();
                 SshProblem::AfterShip { command, status }
             }
-            "mounted" => SshProblem::StaleMount {
-                path: self.identity_file.clone(),
-                at: rest,
+            "mounted" => {
+                let (containers, at) = rest.split_once(';').unwrap_or(("", &rest));
+                SshProblem::StaleMount {
+                    path: self.identity_file.clone(),
+                    at: at.trim_end().to_owned(),
+                    containers: containers.split_whitespace().map(str::to_owned).collect(),
+                    reader: self.reader.as_ref().map(|reader| reader.name.clone()),
+                }
+            }
+            "reader" => return self.no_reader(&rest),
+            word => return self.nonsense(word),
+        })
+    }
+
+    /// Why the container that reads in the host's place cannot be asked.
+    fn no_reader(&self, why: &str) -> TargetError {
+        let container = self.reader.as_ref().map(|reader| reader.name.clone());
+        let container = container.unwrap_or_default();
+        let (word, said) = why.split_once(' ').unwrap_or((why, ""));
+        self.problem(match word {
+            "none" => SshProblem::NoDocker { container },
+            "refused" => SshProblem::NoContainer {
+                container,
+                said: problem::last_line(said.as_bytes()),
             },
+            "stopped" => SshProblem::ContainerStopped { container },
+            "unmounted" => SshProblem::NotMounted {
+                container,
+                path: self.identity_file.clone(),
+            },
+            "closed" => SshProblem::ContainerClosed { container },
             word => return self.nonsense(word),
         })
     }

@@ -111,7 +111,7 @@ pub enum SshProblem {
     },
     /// The login is not root's, and cannot become root.
     #[error(
-        "the login cannot write the identity file, and sudo is refused: {said} (log in as root, or allow `sudo -n` there)"
+        "the login has not the rights that this takes, and sudo is refused: {said} (log in as root, or allow `sudo -n` there)"
     )]
     NoSudo {
         /// What sudo said.
@@ -163,14 +163,58 @@ pub enum SshProblem {
         status: String,
     },
     /// A container has the file's predecessor mounted.
-    #[error(
-        "something there still has the previous {path} mounted, at {at} (restart that container, or do so in after_ship; mount the folder instead of the file)"
-    )]
+    #[error("{} still has the previous {path} mounted, at {at} ({})", holders(.containers), unmounting(.containers, .reader.as_deref()))]
     StaleMount {
         /// The identity file.
         path: String,
         /// Mount points, as seen inside.
         at: String,
+        /// The containers that were found to be at it; none if nobody could say.
+        containers: Vec<String>,
+        /// The container that is declared as the reader.
+        reader: Option<String>,
+    },
+    /// The declared container cannot be asked for: there is no docker.
+    #[error(
+        "its reader is the container {container}, and its login has no `docker` on its PATH (install it, or correct `reader`)"
+    )]
+    NoDocker {
+        /// The container.
+        container: String,
+    },
+    /// Docker does not tell of the declared container.
+    #[error("its reader is the container {container}, of which docker says: {said}{}", docker_advice(.said))]
+    NoContainer {
+        /// The container.
+        container: String,
+        /// What docker said last.
+        said: String,
+    },
+    /// The declared container is there and does not run.
+    #[error(
+        "its reader is the container {container}, which is not running (on the host: docker start {container})"
+    )]
+    ContainerStopped {
+        /// The container.
+        container: String,
+    },
+    /// The declared container has the file nowhere.
+    #[error(
+        "its reader is the container {container}, which does not mount {path} (say where it is inside: reader = \"docker:{container}:/path\")"
+    )]
+    NotMounted {
+        /// The container.
+        container: String,
+        /// The identity file.
+        path: String,
+    },
+    /// The declared container's files cannot be looked at.
+    #[error(
+        "its reader is the container {container}, whose files the login may not look at (log in as root, or allow `sudo -n` there)"
+    )]
+    ContainerClosed {
+        /// The container.
+        container: String,
     },
     /// The answer is not what the script prints.
     #[error("its answer makes no sense: {word}")]
@@ -181,6 +225,46 @@ pub enum SshProblem {
     /// The challenge could not be made.
     #[error("the challenge could not be written as a document for sops")]
     Challenge(#[from] crate::sops::document::DocumentError),
+}
+
+fn holders(containers: &[String]) -> String {
+    match containers {
+        [] => "something there".to_owned(),
+        [one] => format!("the container {one}"),
+        several => format!("the containers {}", several.join(" and ")),
+    }
+}
+
+/// What to do about a mount of the previous file.
+fn unmounting(containers: &[String], reader: Option<&str>) -> String {
+    let restart = match containers {
+        [] => "restart that container, or do so in after_ship".to_owned(),
+        names => {
+            let commands: Vec<String> = names
+                .iter()
+                .map(|name| format!("\"docker restart {name}\""))
+                .collect();
+            format!("after_ship = [{}] restarts it", commands.join(", "))
+        }
+    };
+    let declare = match (containers, reader) {
+        (_, Some(_)) => String::new(),
+        ([one], None) => format!("; reader = \"docker:{one}\" has it proven inside, too"),
+        _ => "; reader = \"docker:NAME\" has it proven inside, too".to_owned(),
+    };
+    format!("{restart}{declare}; or mount the folder instead of the file")
+}
+
+fn docker_advice(said: &str) -> &'static str {
+    if said.contains("permission denied") {
+        " (log in as root, or allow `sudo -n` there)"
+    } else if said.contains("No such") {
+        " (docker ps --all lists them; correct `reader`)"
+    } else if said.contains("Cannot connect") {
+        " (start the daemon there)"
+    } else {
+        ""
+    }
 }
 
 fn advice(said: &str) -> &'static str {

@@ -1,5 +1,6 @@
-//! Proof by a host itself: it opens a challenge with `sops` or `age` where it has them, in every place where identities are
-//! looked for, and prints digests. Where it has neither, what it holds is read back: the weaker receipt.
+//! Proof by a host itself: it opens a challenge with `cofferdam`, `sops` or `age` where it has one of them, in every place
+//! where identities are looked for, and prints digests. Where it has none, what it holds is read back: the weaker receipt.
+//! Where a container reads in its place, the same is asked inside of that.
 
 #![expect(
     clippy::disallowed_methods,
@@ -9,11 +10,14 @@
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::{Script, SshHost, SshProblem, script};
+use super::{Script, SshHost, SshProblem, answers, proof_script, script};
 use crate::fleet::{Answer, Challenge, Receipt, TargetError};
 use crate::keys::key_file::KeyFile;
 use crate::keys::{IdentitySet, Recipient};
 use crate::ledger::ReceiptKind;
+
+/// The kind of a place inside the container that reads in the host's place.
+const INSIDE: &str = "inside";
 
 /// What one part of the reply says.
 struct Opened {
@@ -42,11 +46,19 @@ impl SshHost {
         if reply.word() != "ok" {
             return Err(self.refusal(&reply));
         }
-        let kind = if reply.head().lines().any(|line| line == "tool none") {
+        let head = reply.head();
+        let word = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+        // Where a container reads, what counts is who opened it there.
+        let inside = word("reader ").and_then(|rest| rest.split_once(' '));
+        let tool = inside.map_or_else(|| word("tool ").unwrap_or("none"), |(tool, _)| tool);
+        let kind = if tool == "none" {
             ReceiptKind::ReadBack
         } else {
             ReceiptKind::Unwrapped
         };
+        if inside.is_none() && self.reader.is_some() {
+            return Err(self.nonsense("no word of the reader"));
+        }
         let mut opened = Vec::new();
         for part in reply.parts() {
             opened.extend(self.opened(part, challenges)?);
@@ -55,12 +67,27 @@ impl SshHost {
         for (number, challenge) in challenges.iter().enumerate() {
             let mut receipt = challenge.judge(None)?;
             receipt.kind = kind;
+            let (mut is_on_host, mut is_inside) = (false, inside.is_none());
             for found in opened.iter().filter(|found| found.number == number) {
                 receipt.opened = challenge.judge(Some(&found.answer))?.opened;
-                if found.kind == "file" && found.path == self.identity_file {
-                    receipt.everywhere = true;
-                } else {
+                let is_own = found.kind == "file" && found.path == self.identity_file;
+                let is_its = found.kind == INSIDE && inside.is_some_and(|(_, p)| p == found.path);
+                is_on_host |= is_own;
+                is_inside |= is_its;
+                if found.kind == INSIDE && !is_its {
+                    receipt.copies.push(self.within(&found.path));
+                } else if !is_its && !is_own {
                     receipt.copies.push(found.path.clone());
+                }
+            }
+            receipt.everywhere = is_on_host && is_inside;
+            if let Some((_, path)) = inside.filter(|_| receipt.opened && !receipt.everywhere) {
+                let container = self.within(path);
+                if is_inside {
+                    receipt.lacking.push(self.identity_file.clone());
+                    receipt.copies.push(container);
+                } else {
+                    receipt.lacking.push(container);
                 }
             }
             receipts.push(receipt);
@@ -71,7 +98,15 @@ impl SshHost {
     fn questions(&self, challenges: &[Challenge]) -> Result<Script, TargetError> {
         let numbers: Vec<String> = (0..challenges.len()).map(|n| n.to_string()).collect();
         let first = challenges[0].question();
-        let mut script = Script::new(script::PROVE)
+        let asked = answers::question_line(challenges.iter().map(Challenge::question));
+        let reader = self.reader.as_ref();
+        let mut script = Script::new(proof_script::PROVE)
+            .set("asked", &asked.unwrap_or_default())
+            .set("program", self.cofferdam.as_deref().unwrap_or_default())
+            .set(
+                "inside",
+                reader.and_then(|r| r.file.as_deref()).unwrap_or_default(),
+            )
             .set("questions", &numbers.join(" "))
             .set("target", &first.target)
             .set("run", &first.run);
@@ -94,6 +129,12 @@ impl SshHost {
                 .set(&format!("octal_{number}"), &octal);
         }
         Ok(script)
+    }
+
+    /// A path inside the container that reads in the host's place.
+    fn within(&self, path: &str) -> String {
+        let name = self.reader.as_ref().map_or("", |reader| &reader.name);
+        format!("docker:{name}:{path}")
     }
 
     /// What a part shows to be opened.

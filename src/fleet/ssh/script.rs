@@ -133,10 +133,11 @@ check() {
 }
 "#;
 
-/// Says who logs in, and whether it takes root to work on the file.
+/// Says who logs in, and whether it takes root to work on the file, or to look into a `container`.
 pub(super) const PROBE: &str = r#"
 uid=$(id -u); need=no
 if [ "$uid" != 0 ]; then
+  if [ -n "$container" ]; then need=yes; fi
   d=$dir
   while [ ! -e "$d" ] && [ "$d" != / ]; do d=${d%/*}; d=${d:-/}; done
   { [ -w "$d" ] && [ -x "$d" ]; } || need=yes
@@ -291,93 +292,6 @@ each() {
 }
 eval "each $commands"
 rm -f "$marker"
-end ok
-"#;
-
-/// Answers challenges with what is found on the host, one part a challenge and place that opens it: `answer NUMBER DIGEST
-/// KIND PATH`. Without `sops` and `age`: `content KIND PATH` and what the place holds, of SSH keys only the public half.
-///
-/// `document_N` and `challenge_N` hold the same text for `sops` and for `age`, N being one of `questions`; `target`, `run`
-/// and `octal_N` are hashed behind it.
-///
-/// Source: sops's own search: `SOPS_AGE_KEY_FILE`, `SOPS_AGE_KEY`, `SOPS_AGE_SSH_PRIVATE_KEY_FILE`,
-/// `~/.config/sops/age/keys.txt`, `~/.ssh/id_ed25519`, `~/.ssh/id_rsa`.
-pub(super) const PROVE: &str = r#"
-check
-if [ -e "$marker" ]; then end pending; fi
-stale=$(cat /proc/[0-9]*/mountinfo 2>/dev/null | awk -v f="$file" '
-  { r = $4; if (sub(/\/\/deleted$/, "", r) && length(r) > 1 && substr(f, length(f) - length(r) + 1) == r) print $5 }' | sort -u | head -n 3 | tr '\n' ' ')
-if [ -n "$stale" ]; then end mounted "$stale"; fi
-tool=none
-if command -v sops >/dev/null 2>&1; then tool=sops; elif command -v age >/dev/null 2>&1; then tool=age; fi
-printf 'tool %s\n' "$tool"
-unquoted() { sed -n "s/^[[:space:]]*\(export[[:space:]]\{1,\}\)\{0,1\}$1=//p" "$2" | tr -d "\"'" | tail -n 1; }
-with_sops() {
-  for v in $(env | sed -n 's/^\(SOPS_[A-Z0-9_]*\)=.*/\1/p'); do unset "$v"; done
-  HOME=/nonexistent; XDG_CONFIG_HOME=/nonexistent; export HOME XDG_CONFIG_HOME
-  case $1 in
-    file) SOPS_AGE_KEY_FILE=$2; export SOPS_AGE_KEY_FILE;;
-    ssh) SOPS_AGE_SSH_PRIVATE_KEY_FILE=$2; export SOPS_AGE_SSH_PRIVATE_KEY_FILE;;
-    env) SOPS_AGE_KEY=$(unquoted SOPS_AGE_KEY "$2"); export SOPS_AGE_KEY;;
-  esac
-  printf '%s\n' "$document" | sops -d --input-type binary --output-type binary /dev/stdin
-}
-with_age() {
-  case $1 in
-    env) unquoted SOPS_AGE_KEY "$2" | age -d -i - /dev/fd/3 3<<CHALLENGE
-$challenge
-CHALLENGE
-    ;;
-    *) printf '%s\n' "$challenge" | age -d -i "$2";;
-  esac
-}
-opens() {
-  if [ "$tool" = sops ] && { [ "$1" != ssh ] || ! command -v age >/dev/null 2>&1; }; then (with_sops "$@"); else with_age "$@"; fi
-}
-answer() { { opens "$1" "$2" 2>/dev/null; printf '%s%s' "$target" "$run"; printf "$octal"; } | digest; }
-seen=:
-place() {
-  if [ ! -f "$2" ] || [ ! -r "$2" ] || [ ! -s "$2" ]; then return 0; fi
-  case $seen in *":$1 $2:"*) return 0;; esac
-  seen="$seen$1 $2:"
-  if [ "$tool" = none ]; then
-    next
-    printf 'content %s %s\n' "$1" "$2"
-    case $1 in
-      file) cat "$2";;
-      env) unquoted SOPS_AGE_KEY "$2";;
-      ssh) ssh-keygen -y -P '' -f "$2" 2>/dev/null;;
-    esac
-    return 0
-  fi
-  for q in $questions; do
-    eval "document=\$document_$q challenge=\$challenge_$q octal=\$octal_$q"
-    if opens "$1" "$2" </dev/null >/dev/null 2>&1; then
-      next
-      printf 'answer %s %s %s %s\n' "$q" "$(answer "$1" "$2" </dev/null)" "$1" "$2"
-    fi
-  done
-}
-place file "$file"
-place file "${SOPS_AGE_KEY_FILE:-}"
-place ssh "${SOPS_AGE_SSH_PRIVATE_KEY_FILE:-}"
-place file /etc/sops/age/keys.txt
-if [ -n "${XDG_CONFIG_HOME:-}" ]; then place file "$XDG_CONFIG_HOME/sops/age/keys.txt"; fi
-for h in "$HOME" /root /home/*; do
-  place file "$h/.config/sops/age/keys.txt"
-  place file "$h/.sops/key.txt"
-  place ssh "$h/.ssh/id_ed25519"
-  place ssh "$h/.ssh/id_rsa"
-done
-place ssh /etc/ssh/ssh_host_ed25519_key
-place ssh /etc/ssh/ssh_host_rsa_key
-for s in /etc/environment /etc/profile /etc/profile.d/*.sh "$HOME/.profile" "$HOME/.bash_profile" "$HOME/.bashrc" "$HOME/.zshenv"; do
-  if [ -r "$s" ] && grep -q SOPS_AGE_ "$s"; then
-    place file "$(unquoted SOPS_AGE_KEY_FILE "$s")"
-    place ssh "$(unquoted SOPS_AGE_SSH_PRIVATE_KEY_FILE "$s")"
-    if [ -n "$(unquoted SOPS_AGE_KEY "$s")" ]; then place env "$s"; fi
-  fi
-done
 end ok
 "#;
 

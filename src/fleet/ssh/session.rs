@@ -18,6 +18,8 @@ pub(super) struct Session {
     transport: Box<dyn Transport>,
     address: String,
     identity_file: String,
+    /// The container that is looked into as well.
+    container: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -27,12 +29,18 @@ struct Connected {
 }
 
 impl Session {
-    pub(super) fn new(transport: Box<dyn Transport>, address: &str, identity_file: &str) -> Self {
+    pub(super) fn new(
+        transport: Box<dyn Transport>,
+        address: &str,
+        identity_file: &str,
+        container: Option<&str>,
+    ) -> Self {
         Self {
             connected: Mutex::new(None),
             transport,
             address: address.to_owned(),
             identity_file: identity_file.to_owned(),
+            container: container.map(str::to_owned),
         }
     }
 
@@ -101,6 +109,7 @@ impl Session {
         let line = script
             .set("nonce", &nonce)
             .set("file", &self.identity_file)
+            .set("container", self.container.as_deref().unwrap_or_default())
             .line();
         let mut input = Zeroizing::new(Vec::with_capacity(line.len() + data.len()));
         input.extend_from_slice(line.as_bytes());

@@ -106,19 +106,20 @@ impl Checker<'_> {
         let clusters = self.topology.clusters.iter().map(|c| c.name.as_str());
         let mut known: Vec<&str> = hosts.chain(clusters).collect();
         let publish = &self.topology.publish;
-        self.all_known("canary", &publish.canary, &known);
+        self.all_known("publish", "canary", &publish.canary, &known);
+        self.all_known("gate", "except", &self.topology.gate.except, &known);
         known.extend(self.topology.zones.iter().map(|zone| zone.name.as_str()));
-        self.all_known("order", &publish.order, &known);
+        self.all_known("publish", "order", &publish.order, &known);
     }
 
-    fn all_known(&self, key: &str, names: &[String], known: &[&str]) {
+    fn all_known(&self, section: &'static str, key: &str, names: &[String], known: &[&str]) {
         for name in names {
             if !known.contains(&name.as_str()) {
                 let message = format!(
-                    "[publish]: {key} names {}, which does not exist",
+                    "[{section}]: {key} names {}, which does not exist",
                     quoted(name)
                 );
-                self.note("publish", key, name, message, suggestion(name, known));
+                self.note(section, key, name, message, suggestion(name, known));
             }
         }
     }

@@ -12,7 +12,9 @@ use toml_edit::Document;
 
 use self::section::{Findings, Section};
 use super::problem::quoted;
-use super::{IdentityScope, Operator, Publish, Recovery, Shared, Topology, TopologyProblem, Zone};
+use super::{
+    Gate, IdentityScope, Operator, Publish, Recovery, Shared, Topology, TopologyProblem, Zone,
+};
 use crate::keys::Recipient;
 use crate::keys::recipient::RecipientError;
 
@@ -92,6 +94,10 @@ impl<'f> Reader<'f> {
         let shared = self.entries(root, "shared", "shared entry", Self::shared_entry);
         let hosts = self.entries(root, "hosts", "host", Self::host);
         let clusters = self.entries(root, "clusters", "cluster", Self::cluster);
+        let gate = match root.table("gate") {
+            Some(section) => self.gate(&section),
+            None => Gate::default(),
+        };
         let publish = match root.table("publish") {
             Some(section) => self.publish(&section),
             None => Publish::default(),
@@ -109,6 +115,7 @@ impl<'f> Reader<'f> {
             shared,
             hosts,
             clusters,
+            gate,
             publish,
             sealed_folder: sealed_folder.unwrap_or_else(|| SEALED_FOLDER.to_owned()),
         }
@@ -259,7 +266,7 @@ impl<'f> Reader<'f> {
         name: &str,
     ) -> Vec<String> {
         let names = match kind {
-            "publish" => section.string_or_strings(key),
+            "publish" | "gate" => section.string_or_strings(key),
             _ => section.strings(key),
         };
         names

@@ -1,9 +1,11 @@
-//! Hosts, clusters and `[publish]`.
+//! Hosts, clusters, `[gate]` and `[publish]`.
 
 use super::Reader;
 use super::section::Section;
+use crate::topology::problem::quoted;
 use crate::topology::{
-    Cluster, ClusterTarget, Glob, Host, HostTarget, Publish, SecretEntry, Transport,
+    Cluster, ClusterTarget, Container, Gate, Glob, Host, HostTarget, NamespacedName, Publish,
+    SecretEntry, Suffices, Transport,
 };
 
 /// Where sops looks for a system's identities by custom.
@@ -39,7 +41,8 @@ impl<'f> Reader<'f> {
             transport: section.word("transport", &transports),
             clones: self.clones(section),
             after_ship: self.commands(section, "after_ship"),
-            reader: section.path("reader"),
+            reader: self.container(section),
+            cofferdam: self.program(section),
             name,
         }
     }
@@ -82,7 +85,32 @@ impl<'f> Reader<'f> {
             zone,
             target,
             secrets: entries,
+            kustomizations: self.kustomizations(section),
         }
+    }
+
+    pub(super) fn gate(&mut self, section: &Section<'f>) -> Gate {
+        let words = [
+            ("read-back", Suffices::ReadBack),
+            ("unwrapped", Suffices::Unwrapped),
+        ];
+        let receipt = section.word("receipt", &words);
+        let gate = Gate {
+            receipt: receipt.unwrap_or_default(),
+            except: self.mentions(section, "except", "gate", "except"),
+        };
+        section.finish();
+        let is_weak = match receipt {
+            Some(receipt) => receipt == Suffices::ReadBack,
+            None => !section.has("receipt"),
+        };
+        if is_weak && !gate.except.is_empty() {
+            let message = "[gate]: except says nothing where read-back suffices".to_owned();
+            let hint = "add receipt = \"unwrapped\", or remove it".to_owned();
+            self.findings
+                .add(section.key_place("except"), message, Some(hint));
+        }
+        gate
     }
 
     pub(super) fn publish(&mut self, section: &Section<'f>) -> Publish {
@@ -155,6 +183,76 @@ impl<'f> Reader<'f> {
                 .add(section.key_place(key), message, Some(hint));
         }
         (address, local)
+    }
+
+    /// The container that reads in the host's place: `docker:NAME`, or `docker:NAME:PATH` with the file's path inside.
+    fn container(&self, section: &Section<'f>) -> Option<Container> {
+        let (text, at) = section.string("reader")?;
+        let container = Container::parse(&text);
+        if container.is_none() {
+            let message = format!("{}: reader names no container", section.title());
+            let hint =
+                "write: reader = \"docker:NAME\", or \"docker:NAME:/path/of/the/file/inside\"";
+            self.findings.add(at, message, Some(hint.to_owned()));
+        } else if section.has("local") {
+            let message = format!(
+                "{}: a reader in a container, of a host that is a directory",
+                section.title()
+            );
+            let hint = "remove `reader`: only a host by ssh has containers".to_owned();
+            self.findings.add(at, message, Some(hint));
+        }
+        container
+    }
+
+    /// Where `cofferdam` stands on the host, if not on the PATH of its login.
+    fn program(&self, section: &Section<'f>) -> Option<String> {
+        let path = section.path("cofferdam")?;
+        if !path.starts_with('/') || path.ends_with('/') || has_parent(&path) {
+            let message = format!(
+                "{}: cofferdam must be the absolute path of a program",
+                section.title()
+            );
+            let hint = "write: cofferdam = \"/usr/local/bin/cofferdam\"".to_owned();
+            self.findings
+                .add(section.key_place("cofferdam"), message, Some(hint));
+        }
+        Some(path)
+    }
+
+    /// Flux Kustomizations as `namespace/name`.
+    fn kustomizations(&self, section: &Section<'f>) -> Vec<NamespacedName> {
+        let texts = section.strings("kustomizations").unwrap_or_default();
+        if !texts.is_empty() && section.has("local") {
+            let message = format!(
+                "{}: kustomizations of a cluster that is a directory: nothing reconciles them",
+                section.title()
+            );
+            let hint = "remove `kustomizations`: only a cluster with a context has Flux".to_owned();
+            self.findings
+                .add(section.key_place("kustomizations"), message, Some(hint));
+        }
+        let mut names: Vec<NamespacedName> = Vec::new();
+        for (text, at) in texts {
+            let hint = || Some("write: kustomizations = [\"flux-system/apps\"]".to_owned());
+            match NamespacedName::parse(&text) {
+                None => {
+                    let message = format!(
+                        "{}: {} is no Kustomization's namespace and name",
+                        section.title(),
+                        quoted(&text)
+                    );
+                    self.findings.add(at, message, hint());
+                }
+                Some(name) if names.contains(&name) => {
+                    let message = format!("{}: {name} is there twice", section.title());
+                    self.findings
+                        .add(at, message, Some("remove one".to_owned()));
+                }
+                Some(name) => names.push(name),
+            }
+        }
+        names
     }
 
     fn clones(&self, section: &Section<'f>) -> Vec<String> {
