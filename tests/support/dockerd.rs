@@ -63,6 +63,8 @@ impl Dockerd {
             .tempdir_in("/tmp")
             .unwrap();
         let path = |name: &str| folder.path().join(name);
+        // Not the machine's own settings.
+        std::fs::write(path("daemon.json"), "{}").unwrap();
         let log = File::create(path("log")).unwrap();
         let child = Command::new(find_program("dockerd").unwrap())
             .arg("--data-root")
@@ -73,7 +75,8 @@ impl Dockerd {
             .arg(path("pid"))
             .arg("--host")
             .arg(format!("unix://{}", path("s").display()))
-            .args(["--config-file", "/dev/null"])
+            .arg("--config-file")
+            .arg(path("daemon.json"))
             .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
             .args(["--storage-driver=vfs", "--shutdown-timeout=1"])
             .stdin(Stdio::null())

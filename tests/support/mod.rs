@@ -65,7 +65,9 @@ fn search_path() -> Vec<PathBuf> {
         .collect()
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
+/// Where a program stands; none if it is not at hand.
+#[must_use]
+pub fn find_program(name: &str) -> Option<PathBuf> {
     search_path()
         .into_iter()
         .map(|folder| folder.join(name))

@@ -57,7 +57,7 @@ if [ -n "$container" ]; then
   if [ -z "$inside" ]; then
     inside=$(inspect '{{range .Mounts}}{{.Source}}{{"\t"}}{{.Destination}}{{"\n"}}{{end}}' 2>/dev/null | awk -F '\t' -v f="$file" '
       BEGIN { n = -1 }
-      { sub(/\/$/, "", $1); sub(/\/$/, "", $2); if (($1 == f || index(f, $1 "/") == 1) && length($1) > n) { n = length($1); best = $2 substr(f, n + 1) } }
+      NF == 2 { sub(/\/$/, "", $1); sub(/\/$/, "", $2); if (($1 == f || index(f, $1 "/") == 1) && length($1) > n) { n = length($1); best = $2 substr(f, n + 1) } }
       END { if (n >= 0) print best }')
     [ -n "$inside" ] || end reader unmounted
   fi
