@@ -1,4 +1,4 @@
-//! A double of the part of the Kubernetes API that `kubectl` needs for Secrets: TLS, tokens, discovery, faults on demand.
+//! A double of the part of the Kubernetes API that `kubectl` needs for Secrets and Flux's objects: TLS, tokens, discovery, faults on demand.
 //!
 //! Every client gets one answer a connection. The server is a thread of the test and ends with the value.
 
@@ -22,6 +22,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 
+use super::kube_flux::Flux;
 use super::kube_objects::{Objects, Refusal, merge, patch};
 
 const TOKEN: &str = "token-of-the-test";
@@ -49,6 +50,8 @@ type Hook = Box<dyn FnMut(&mut Objects) + Send>;
 pub struct Behaviour {
     /// The Secrets.
     pub objects: Objects,
+    /// Flux's objects.
+    pub flux: Flux,
     /// Verbs that the token has no right to.
     pub denied: Vec<&'static str>,
     /// Refuses every token.
@@ -331,7 +334,7 @@ fn answer(
         "/version" => return Ok((200, json!({"major": "1", "minor": "34"}))),
         "/api" => return Ok((200, json!({"kind": "APIVersions", "versions": ["v1"]}))),
         "/apis" => {
-            let groups = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []});
+            let groups = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": behaviour.flux.groups()});
             return Ok((200, groups));
         }
         "/api/v1" => {
@@ -344,6 +347,10 @@ fn answer(
         _ => {}
     }
     let parts: Vec<&str> = request.path.trim_matches('/').split('/').collect();
+    let flux = &mut behaviour.flux;
+    if let Some(answer) = flux.answer(request.verb, &parts, &request.body) {
+        return answer;
+    }
     if let ["api", "v1", "namespaces", namespace] = parts.as_slice() {
         // kubectl asks for it when a Secret is not there.
         if behaviour.objects.has_namespace(namespace) {

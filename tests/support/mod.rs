@@ -13,6 +13,7 @@ pub mod dockerd;
 pub mod ground;
 pub mod homeops;
 pub mod kube_double;
+pub mod kube_flux;
 pub mod kube_objects;
 pub mod replay;
 pub mod side_by_side;
