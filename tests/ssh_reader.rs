@@ -316,7 +316,7 @@ fn rule_18_a_split_waits_for_the_container_that_reads() {
         identities(&copy).recipients()
     };
     let shared = recipient(&sandbox.path().join("small/shared.txt"));
-    assert_eq!(inside(), [shared.clone()]);
+    assert_eq!(inside(), std::slice::from_ref(&shared));
     let run = |args: &[&str]| Ran::of(ground.command(args).env("COFFERDAM_SSH", fleet.program()));
     let restart = || {
         daemon
@@ -328,7 +328,7 @@ fn rule_18_a_split_waits_for_the_container_that_reads() {
     let wanted = "kasm: kasm (kasm): the container periphery still has the previous";
     assert!(stopped.stderr.contains(wanted), "{}", stopped.stderr);
     ground.expect_nothing_retired("the container has the old file");
-    assert_eq!(inside(), [shared.clone()]);
+    assert_eq!(inside(), std::slice::from_ref(&shared));
     restart();
     assert_eq!(inside().len(), 2);
     // The old identity leaves the file: the container still has it, which is told.

@@ -146,7 +146,7 @@ impl Flux {
                 )))
             }
             ["namespaces", namespace, resource, name] if resource == plural => {
-                if self.denied.iter().any(|denied| *denied == verb) {
+                if self.denied.contains(&verb) {
                     let message = format!(
                         "{plural}.{group} \"{name}\" is forbidden: User \"u\" cannot {verb} resource \"{plural}\" in API group \"{group}\" in the namespace \"{namespace}\""
                     );

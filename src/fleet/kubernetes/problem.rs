@@ -267,20 +267,14 @@ pub(super) fn classify(
     } else if has(&["(Forbidden)"]) {
         let name = name.to_owned();
         KubeProblem::Forbidden { verb, secret, name }
-    } else if has(&["(NotFound)"])
-        && has(&[
-            &format!("secrets \"{name}\" not found"),
-            &format!(".fluxcd.io \"{name}\" not found"),
-            &format!("namespaces \"{namespace}\" not found"),
-        ])
+    } else if has(&["the server doesn't have a resource type"])
+        || (has(&["(NotFound)"])
+            && has(&[
+                &format!("secrets \"{name}\" not found"),
+                &format!(".fluxcd.io \"{name}\" not found"),
+                &format!("namespaces \"{namespace}\" not found"),
+            ]))
     {
-        KubeProblem::Missing {
-            context,
-            secret,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
-    } else if has(&["the server doesn't have a resource type"]) {
         KubeProblem::Missing {
             context,
             secret,

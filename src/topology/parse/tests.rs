@@ -100,6 +100,30 @@ fn reads_everything() {
 }
 
 #[test]
+fn reads_what_readers_have_to_show() {
+    let topology = parse(&filled(GOOD), "cofferdam.toml").unwrap();
+    assert!(topology.gate.takes_read_back("kasm"));
+    let text = GOOD
+        .replace(
+            "ssh  = \"root@kasm\"",
+            "ssh = \"kasm\"\nreader = \"docker:periphery:/keys.txt\"\ncofferdam = \"/opt/cofferdam\"",
+        )
+        .replace(
+            "context = \"minipcs\"",
+            "context = \"minipcs\"\nkustomizations = [\"flux-system/apps\"]",
+        )
+        + "[gate]\nreceipt = \"unwrapped\"\nexcept = \"minipcs\"\n";
+    let topology = parse(&filled(&text), "cofferdam.toml").unwrap();
+    assert!(!topology.gate.takes_read_back("kasm") && topology.gate.takes_read_back("minipcs"));
+    let kasm = topology.host("kasm").unwrap();
+    let reader = kasm.reader.as_ref().unwrap();
+    assert_eq!(reader.to_string(), "docker:periphery:/keys.txt");
+    assert_eq!(kasm.cofferdam.as_deref(), Some("/opt/cofferdam"));
+    let cluster = topology.cluster("minipcs").unwrap();
+    assert_eq!(cluster.kustomizations[0].to_string(), "flux-system/apps");
+}
+
+#[test]
 fn finds_the_places_of_a_file() {
     let topology = parse(&filled(GOOD), "cofferdam.toml").unwrap();
     let titles = |path: &str| -> Vec<String> {
@@ -257,6 +281,71 @@ fn names_each_kind_of_mistake() {
             "order = [\"vps\"",
             "order = [\"vsp\"",
             "order names \"vsp\"",
+        ),
+        (
+            "clones = [",
+            "reader = \"periphery\"\nclones = [",
+            "30:10: host kasm: reader names no container",
+        ),
+        (
+            "clones = [",
+            "reader = \"docker:-x\"\nclones = [",
+            "reader names no container",
+        ),
+        (
+            "clones = [",
+            "reader = \"docker:x:keys.txt\"\nclones = [",
+            "reader names no container",
+        ),
+        (
+            "local = \"../targets/aegis\"",
+            "local = \"../targets/aegis\"\nreader = \"docker:periphery\"",
+            "35:10: host aegis: a reader in a container, of a host that is a directory",
+        ),
+        (
+            "clones = [",
+            "cofferdam = \"bin/cofferdam\"\nclones = [",
+            "30:1: host kasm: cofferdam must be the absolute path of a program",
+        ),
+        (
+            "context = \"minipcs\"",
+            "context = \"minipcs\"\nkustomizations = [\"apps\"]",
+            "40:19: cluster minipcs: \"apps\" is no Kustomization's namespace and name",
+        ),
+        (
+            "context = \"minipcs\"",
+            "context = \"minipcs\"\nkustomizations = [\"a/b\", \"a/b\"]",
+            "a/b is there twice",
+        ),
+        (
+            "context = \"minipcs\"",
+            "local = \"x\"\nkustomizations = [\"a/b\"]",
+            "40:1: cluster minipcs: kustomizations of a cluster that is a directory",
+        ),
+        (
+            "[publish]",
+            "[gate]\nreceipt = \"strong\"\n[publish]",
+            "43:11: [gate]: receipt is \"strong\"",
+        ),
+        (
+            "[publish]",
+            "[gate]\nreceipt = true\n[publish]",
+            "[gate]: receipt must be a string",
+        ),
+        (
+            "[publish]",
+            "[gate]\nreceipts = \"unwrapped\"\n[publish]",
+            "[gate]: unknown key \"receipts\"",
+        ),
+        (
+            "[publish]",
+            "[gate]\nreceipt = \"unwrapped\"\nexcept = [\"kasn\"]\n[publish]",
+            "44:11: [gate]: except names \"kasn\", which does not exist",
+        ),
+        (
+            "[publish]",
+            "[gate]\nexcept = \"kasm\"\n[publish]",
+            "43:1: [gate]: except says nothing where read-back suffices",
         ),
         ("[hosts.kasm]", "[host.kasm]", "unknown key \"host\""),
     ] {
