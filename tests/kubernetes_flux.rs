@@ -283,6 +283,37 @@ fn what_cannot_be_looked_at_is_no_evidence() {
     runs.expect_retired();
 }
 
+/// A cluster is read back at the gate. Where that does not suffice, it is let through by name, and shows more before retirement.
+#[test]
+fn a_cluster_passes_a_strict_gate_by_name() {
+    let sandbox = Sandbox::new();
+    let Some(runs) = Runs::new(&sandbox) else {
+        return;
+    };
+    let topology = runs.ground.repository().join("cofferdam.toml");
+    let text = std::fs::read_to_string(&topology).unwrap();
+    let strict = format!("{text}\n[gate]\nreceipt = \"unwrapped\"\n");
+    std::fs::write(&topology, &strict).unwrap();
+    let plan = runs.run(&["plan", "split"]).expect_code(0).stdout;
+    let told: String = plan.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        told.contains("stops at the gate: clusters can only be read back there")
+            && told.contains("(except = [\"minipcs\"] lets them through)"),
+        "{plan}"
+    );
+    runs.expect_waiting(&["split", "--yes"], "minipcs was only read back");
+    runs.ground.expect_readable("at the strict gate");
+    std::fs::write(&topology, format!("{strict}except = [\"minipcs\"]\n")).unwrap();
+    runs.expect_waiting(
+        &["resume", "--yes", "--accept", "gate"],
+        "with another version of",
+    );
+    runs.applied(&runs.head());
+    runs.run(&["resume", "--yes"]).expect_code(0);
+    runs.expect_retired();
+    assert_eq!(runs.receipt(), ReceiptKind::Reconciled);
+}
+
 #[test]
 fn a_cluster_without_flux_says_so() {
     let sandbox = Sandbox::new();

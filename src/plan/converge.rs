@@ -21,7 +21,7 @@ use crate::plan::{
     RetiringIdentity, Revoked, reader_safety,
 };
 use crate::repo_path::RepoPath;
-use crate::topology::Topology;
+use crate::topology::{ClusterTarget, Topology};
 
 /// What a plan is made from.
 #[derive(Debug, Clone, Copy)]
@@ -143,7 +143,7 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
         version: 1,
         goal: input.goal,
         revoked: input.revoked.cloned(),
-        notes: notes(&readers, &retiring),
+        notes: notes(&readers, &retiring, input.topology),
         identities,
         retiring,
         always,
@@ -341,7 +341,11 @@ fn is_of_a_zone(input: &PlanInput<'_>, recipient: &Recipient) -> bool {
     record.is_some_and(|r| !matches!(r.holder, Holder::Shared(_)))
 }
 
-fn notes(readers: &[PlannedReader], retiring: &[RetiringIdentity]) -> Vec<String> {
+fn notes(
+    readers: &[PlannedReader],
+    retiring: &[RetiringIdentity],
+    topology: &Topology,
+) -> Vec<String> {
     let mut notes = Vec::new();
     for reader in readers.iter().filter(|r| !r.reach.is_read()) {
         let what = match reader.reach {
@@ -365,6 +369,22 @@ fn notes(readers: &[PlannedReader], retiring: &[RetiringIdentity]) -> Vec<String
                 reader.name, reader.name
             ),
         });
+    }
+    // Of hosts it is not known before they are asked.
+    let is_read_back = |name: &str| {
+        let cluster = topology.cluster(name);
+        cluster.is_some_and(|c| matches!(c.target, ClusterTarget::Context(_)))
+    };
+    let weak: Vec<String> = readers
+        .iter()
+        .filter(|r| !r.without && is_read_back(&r.name) && !topology.gate.takes_read_back(&r.name))
+        .map(|r| format!("{:?}", r.name))
+        .collect();
+    if !weak.is_empty() {
+        notes.push(format!(
+            "stops at the gate: clusters can only be read back there, and [gate] asks for receipt = \"unwrapped\" (except = [{}] lets them through)",
+            weak.join(", ")
+        ));
     }
     let blind: Vec<&str> = readers
         .iter()
