@@ -133,9 +133,14 @@ fn what_is_no_cofferdam_is_passed_over() {
         "cat >/dev/null; echo 'cofferdam answers 1'; exit 0",
         "printf 'cofferdam answers 1\\ncofferdam answered\\n'; exit 3",
         "exit 0",
+        // It would never end.
+        "exec sleep 600",
     ];
     for text in odd {
         for has_age in [true, false] {
+            if has_age && text.contains("sleep") {
+                continue;
+            }
             let Some((bench, _applets)) = host_with(|bin| {
                 script(&bin.join("cofferdam"), text);
                 if has_age {

@@ -5,8 +5,8 @@
 /// public half.
 ///
 /// `asked` holds all questions for a `cofferdam`: `program`, or the one on PATH; one that does not answer as it should is
-/// passed over. `document_N` and `challenge_N` hold the same text for `sops` and for `age`, N being one of `questions`;
-/// `target`, `run` and `octal_N` are hashed behind it.
+/// passed over, and so is one that takes its time. `document_N` and `challenge_N` hold the same text for `sops` and for
+/// `age`, N being one of `questions`; `target`, `run` and `octal_N` are hashed behind it.
 ///
 /// With a `container` its view of the file is asked as well, at `inside`, or where its mounts say. Parts of the kind `inside`
 /// are from there: by `docker exec` of what it has (the head's line `reader TOOL PATH`), else by the host's own tool on
@@ -32,9 +32,11 @@ if [ -n "$mounted" ]; then
   fi
   end mounted "$holders;$mounted"
 fi
+limit=
+if timeout 5 true 2>/dev/null; then limit='timeout 15'; fi
 by_cofferdam() {
   f=$1; shift
-  a=$(printf '%s\n%s\n' "$f" "$asked" | "$@" prove --answer 2>/dev/null) || return 1
+  a=$(printf '%s\n%s\n' "$f" "$asked" | $limit "$@" prove --answer 2>/dev/null) || return 1
   case $a in "cofferdam answers 1"*"cofferdam answered") printf '%s\n' "$a";; *) return 1;; esac
 }
 tool=none
