@@ -162,6 +162,48 @@ fn what_is_no_cofferdam_is_passed_over() {
     }
 }
 
+/// An identity in the login's own environment is as good as one in a file.
+#[test]
+fn what_the_environment_of_the_login_holds_is_found() {
+    if !have_sshd() || !have_peers(&["sops", "age"]) {
+        return;
+    }
+    for tool in ["cofferdam", "sops", "age", "none"] {
+        let Some((_applets, bin)) = busybox() else {
+            return;
+        };
+        let program = match tool {
+            "cofferdam" => Some(PathBuf::from(COFFERDAM)),
+            _ => support::find_program(tool),
+        };
+        if let Some(program) = program {
+            symlink(program, Path::new(&bin).join(tool)).unwrap();
+        }
+        let (own, stray) = (Identity::mint(), Identity::mint());
+        let text = text_of(&stray);
+        let secret = text.lines().find(|l| l.starts_with("AGE-")).unwrap();
+        let forced = format!("export SOPS_AGE_KEY={secret}\nexec sh -c \"$SSH_ORIGINAL_COMMAND\"");
+        let manners = Manners {
+            path: Some(bin),
+            forced: Some(forced),
+            ..Manners::default()
+        };
+        let bench = Bench::new("kasm", &manners);
+        bench.put(&text_of(&own), 0o400);
+        let target = bench.target("kasm");
+        let receipt = prove(&target, &own.recipient().unwrap());
+        assert!(receipt.everywhere && receipt.copies.is_empty(), "{tool}");
+        let receipt = prove(&target, &stray.recipient().unwrap());
+        assert!(receipt.opened && !receipt.everywhere, "{tool}");
+        let place = match tool {
+            "cofferdam" => "the environment",
+            _ => "SOPS_AGE_KEY",
+        };
+        assert_eq!(receipt.copies, [place], "{tool}");
+        assert!(!bench.fleet.argv().contains("AGE-SECRET-KEY"));
+    }
+}
+
 /// Asks the built binary as a host's script does.
 fn answer(sandbox: &Sandbox, input: &[u8]) -> Ran {
     // Neither a repository nor a topology is near.

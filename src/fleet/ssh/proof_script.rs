@@ -81,19 +81,21 @@ fi
 printf 'tool %s\n' "$tool"
 if [ -n "$container" ]; then printf 'reader %s %s\n' "$reader" "$inside"; fi
 unquoted() { sed -n "s/^[[:space:]]*\(export[[:space:]]\{1,\}\)\{0,1\}$1=//p" "$2" | tr -d "\"'" | tail -n 1; }
+own_key=${SOPS_AGE_KEY:-}
+key_text() { case $1 in var) printf '%s\n' "$own_key";; *) unquoted SOPS_AGE_KEY "$2";; esac; }
 with_sops() {
   for v in $(env | sed -n 's/^\(SOPS_[A-Z0-9_]*\)=.*/\1/p'); do unset "$v"; done
   HOME=/nonexistent; XDG_CONFIG_HOME=/nonexistent; export HOME XDG_CONFIG_HOME
   case $1 in
     file) SOPS_AGE_KEY_FILE=$2; export SOPS_AGE_KEY_FILE;;
     ssh) SOPS_AGE_SSH_PRIVATE_KEY_FILE=$2; export SOPS_AGE_SSH_PRIVATE_KEY_FILE;;
-    env) SOPS_AGE_KEY=$(unquoted SOPS_AGE_KEY "$2"); export SOPS_AGE_KEY;;
+    env|var) SOPS_AGE_KEY=$(key_text "$1" "$2"); export SOPS_AGE_KEY;;
   esac
   printf '%s\n' "$document" | sops -d --input-type binary --output-type binary /dev/stdin
 }
 with_age() {
   case $1 in
-    env) unquoted SOPS_AGE_KEY "$2" | age -d -i - /dev/fd/3 3<<CHALLENGE
+    env|var) key_text "$1" "$2" | age -d -i - /dev/fd/3 3<<CHALLENGE
 $challenge
 CHALLENGE
     ;;
@@ -106,7 +108,7 @@ opens() {
 answer() { { opens "$1" "$2" 2>/dev/null; printf '%s%s' "$target" "$run"; printf "$octal"; } | digest; }
 seen=:
 place() {
-  if [ ! -f "$2" ] || [ ! -r "$2" ] || [ ! -s "$2" ]; then return 0; fi
+  if [ "$1" != var ] && { [ ! -f "$2" ] || [ ! -r "$2" ] || [ ! -s "$2" ]; }; then return 0; fi
   case $seen in *":$1 $2:"*) return 0;; esac
   seen="$seen$1 $2:"
   if [ "$tool" = none ]; then
@@ -114,7 +116,7 @@ place() {
     printf 'content %s %s\n' "$1" "$2"
     case $1 in
       file) cat "$2";;
-      env) unquoted SOPS_AGE_KEY "$2";;
+      env|var) key_text "$1" "$2";;
       ssh) ssh-keygen -y -P '' -f "$2" 2>/dev/null;;
     esac
     return 0
@@ -171,6 +173,7 @@ if [ "$tool" = cofferdam ]; then
 fi
 place file "$file"
 place file "${SOPS_AGE_KEY_FILE:-}"
+if [ -n "$own_key" ]; then place var SOPS_AGE_KEY; fi
 place ssh "${SOPS_AGE_SSH_PRIVATE_KEY_FILE:-}"
 place file /etc/sops/age/keys.txt
 if [ -n "${XDG_CONFIG_HOME:-}" ]; then place file "$XDG_CONFIG_HOME/sops/age/keys.txt"; fi
