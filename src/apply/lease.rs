@@ -5,9 +5,10 @@
 //! branch, with who holds it, the journal, the ledger and the sealed identities: enough for another clone to go on.
 
 use crate::apply::{ApplyError, Run, TOPOLOGY_PATH, read_optional};
-use crate::journal::{Lease, Outcome, Step};
+use crate::journal::lease::{Goes, Whose, whose};
+use crate::journal::{self, Lease, Outcome, Step};
 use crate::keystore::sealed;
-use crate::ledger::{LEDGER_PATH, Ledger, State};
+use crate::ledger::{LEDGER_PATH, Ledger};
 use crate::repo::atomic_write::{self, Mode};
 use crate::repo::git::{Git, GitError, IndexEntry, Oid, Swap};
 use crate::repo_path::RepoPath;
@@ -90,24 +91,27 @@ impl Run<'_> {
             return Ok(false);
         }
         let there = self.work.git.remote_ref(&remote, RUN_REF);
-        match there.map_err(ApplyError::remote(&remote))? {
-            Some(oid) if progress.holds_lease(oid.as_str()) => Ok(false),
-            None if progress.started.contains(&Step::Release) => Ok(false),
-            // Taken away by hand, or the remote was set up anew: it is free, and taken again below.
-            None => self.is_ended_elsewhere(&remote),
-            Some(_) => match look(self.work.git, &remote)? {
-                None => self.is_ended_elsewhere(&remote),
-                Some(held) if held.lease.run == progress.run => Ok(true),
-                Some(held) => {
-                    if self.is_ended_elsewhere(&remote)? {
-                        return Ok(true);
-                    }
-                    Err(ApplyError::LeaseHeld {
-                        remote,
-                        lease: Box::new(held.lease),
-                    })
-                }
-            },
+        let there = there.map_err(ApplyError::remote(&remote))?;
+        let held = match there {
+            Some(oid) if progress.holds_lease(oid.as_str()) => return Ok(false),
+            Some(_) => look(self.work.git, &remote)?,
+            None => None,
+        };
+        let behind = held.as_ref().map(|h| (h.commit.as_str(), &h.lease.run));
+        match (
+            journal::lease::goes(progress, whose(progress, behind)),
+            held,
+        ) {
+            (Goes::On, _) => Ok(false),
+            (Goes::Elsewhere, _) => Ok(true),
+            (Goes::NowhereUnlessEnded, Some(held)) if !self.is_ended_elsewhere(&remote)? => {
+                Err(ApplyError::LeaseHeld {
+                    remote,
+                    lease: Box::new(held.lease),
+                })
+            }
+            (Goes::NowhereUnlessEnded, _) => Ok(true),
+            (Goes::OnUnlessEnded, _) => self.is_ended_elsewhere(&remote),
         }
     }
 
@@ -121,15 +125,7 @@ impl Run<'_> {
             return Ok(false);
         };
         let ledger = Ledger::parse(&String::from_utf8_lossy(&text))?;
-        let gone = |id: &String| {
-            ledger
-                .record(id)
-                .is_some_and(|r| matches!(r.state, State::Retired | State::Withdrawn))
-        };
-        let retiring: Vec<String> = self.plan().retiring.iter().map(|r| r.id.clone()).collect();
-        let minted = self.minted_by_plan();
-        Ok((!retiring.is_empty() && retiring.iter().all(gone))
-            || (!minted.is_empty() && minted.iter().all(gone)))
+        Ok(journal::lease::is_ended(self.plan(), &ledger))
     }
 
     /// Leaves the run to the clone that has taken it over: this one's files go back, unless others have them already; no
@@ -191,15 +187,14 @@ impl Run<'_> {
         }
         let there = self.work.git.remote_ref(&remote, RUN_REF);
         let there = there.map_err(ApplyError::remote(&remote))?;
-        let is_ours = |oid: &Oid| self.progress().holds_lease(oid.as_str());
         match &there {
-            Some(oid) if is_ours(oid) && !self.is_inherited_at(oid) => Ok(()),
-            Some(oid) if is_ours(oid) => self.swap_lease(&remote, Some(oid)),
-            Some(_) => match look(self.work.git, &remote)? {
-                Some(held) => Err(self.lost(remote, held.lease)),
-                None => self.swap_lease(&remote, None),
-            },
-            None => self.swap_lease(&remote, None),
+            Some(oid) if self.progress().holds_lease(oid.as_str()) => {
+                match self.is_inherited_at(oid) {
+                    true => self.swap_lease(&remote, Some(oid)),
+                    false => Ok(()),
+                }
+            }
+            there => self.claim(&remote, there.is_some()),
         }?;
         // Somebody's run may have begun and ended since this one was planned.
         if !self.progress().shipping_begun()
@@ -228,11 +223,23 @@ impl Run<'_> {
             Some(oid) if self.progress().holds_lease(oid.as_str()) => {
                 self.swap_lease(&remote, Some(&oid))
             }
-            Some(_) => match look(self.work.git, &remote)? {
-                Some(held) => Err(self.lost(remote, held.lease)),
-                None => self.swap_lease(&remote, None),
-            },
-            None => self.swap_lease(&remote, None),
+            there => self.claim(&remote, there.is_some()),
+        }
+    }
+
+    /// Takes the ref if it is nobody's; `is_there` says whether it stood where this run had not put it.
+    fn claim(&mut self, remote: &str, is_there: bool) -> Result<(), ApplyError> {
+        let held = if is_there {
+            look(self.work.git, remote)?
+        } else {
+            None
+        };
+        let behind = held.as_ref().map(|h| (h.commit.as_str(), &h.lease.run));
+        match (whose(self.progress(), behind), held) {
+            (Whose::Heirs | Whose::Anothers, Some(held)) => {
+                Err(self.lost(remote.to_owned(), held.lease))
+            }
+            _ => self.swap_lease(remote, None),
         }
     }
 

@@ -9,17 +9,13 @@ use crate::apply::{ApplyError, Run};
 use crate::inventory::Digest;
 use crate::journal::{Entry, guards};
 use crate::keys::Recipient;
-use crate::ledger::Holder;
-use crate::plan::access::{self, Access};
-use crate::plan::{Goal, Party, PlannedDocument};
+use crate::plan::PlannedDocument;
+use crate::plan::late::Late;
 use crate::repo::git::{Oid, TreeEntry};
 use crate::repo::recognise::recognise;
 use crate::repo::scan::Scan;
 use crate::repo_path::RepoPath;
 use crate::sops::document::Document;
-
-/// How often documents that come late send a run back to its rewrite.
-const PATIENCE: usize = 3;
 
 /// What looking again found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +42,7 @@ impl Run<'_> {
         if let Some(behind) = self.take_tip()? {
             return Err(behind);
         }
-        if self.work.git.head()? != head && late < PATIENCE {
+        if self.work.git.head()? != head && guards::may_go_back(late) {
             // Others' commits may hold older or newer bytes of what was rewritten.
             return Ok(Again::Rewrite);
         }
@@ -63,7 +59,7 @@ impl Run<'_> {
                 .map(|(path, bytes)| self.amendment(path, bytes))
                 .collect();
             return match planned {
-                Some(documents) if late < PATIENCE => {
+                Some(documents) if guards::may_go_back(late) => {
                     for document in &documents {
                         self.work.observer.note(&format!(
                             "{} came since and is rewritten as well",
@@ -94,10 +90,7 @@ impl Run<'_> {
         for document in scan.documents {
             let fail = ApplyError::document(&document.path);
             let parsed = Document::parse(document.store, document.source.clone()).map_err(fail)?;
-            if guards::needs_what_leaves(
-                parsed.recipients(),
-                &self.gone_at(document.path.as_str(), gone),
-            ) {
+            if guards::needs_what_leaves(parsed.recipients(), &self.gone_at(&document.path, gone)) {
                 found.push((document.path, document.source));
             }
         }
@@ -110,47 +103,12 @@ impl Run<'_> {
         if document.key_groups().len() > 1 || !document.foreign_entries().is_empty() {
             return None;
         }
-        let plan = self.plan();
-        let kept = plan.kept();
-        let place = Access::new(self.work.topology, &plan.identities, &kept)
-            .place_of(path)
-            .ok()?;
-        let before: Vec<Recipient> = document.recipients().into_iter().cloned().collect();
-        let held_by = |recipient: &Recipient| {
-            let record = self.ledger.record_of(recipient);
-            record.map(|r| r.holder.clone())
-        };
-        // Protocol rule 9: it opens for nobody who could not open it before, the split of what all share aside.
-        let could = |party: &Party| {
-            let Party::Identity(id) = party else {
-                return true;
-            };
-            let Some(identity) = plan.identity(id) else {
-                // Kept for a reader that it opens for already, or not at all.
-                let kept = kept.iter().find(|k| k.id.as_ref() == Some(id));
-                return kept.is_some_and(|k| before.contains(&k.recipient));
-            };
-            before.iter().any(|recipient| match held_by(recipient) {
-                Some(Holder::Shared(_)) => plan.goal == Goal::Split,
-                Some(holder) => holder == identity.holder,
-                None => false,
-            })
-        };
-        let planned = plan.documents.iter().find(|d| d.path == *path);
-        let is_planned = planned.is_some_and(|d| before.iter().all(|r| d.before.contains(r)));
-        if !is_planned && !place.parties.iter().all(could) {
-            return None;
-        }
-        let mut after = place.parties;
-        after.extend(access::always(self.work.topology));
-        Some(PlannedDocument {
-            path: path.clone(),
-            place: place.name,
-            before,
-            after,
+        let late = Late {
+            path,
+            before: document.recipients().into_iter().cloned().collect(),
             digest: Digest::of(bytes),
-            dropped_foreign: Vec::new(),
-        })
+        };
+        late.planned(self.plan(), self.work.topology, &self.ledger)
     }
 
     /// What is committed counts as well as what lies here: a file may be changed, and not committed.
@@ -186,7 +144,9 @@ impl Run<'_> {
                 let wrapped = recognise(path, &bytes)
                     .and_then(|store| Document::parse(store, bytes).ok())
                     .is_some_and(|d| {
-                        guards::needs_what_leaves(d.recipients(), &self.gone_at(path, gone))
+                        let path = RepoPath::new(path.as_str()).ok();
+                        let gone = path.map_or_else(|| gone.to_vec(), |p| self.gone_at(&p, gone));
+                        guards::needs_what_leaves(d.recipients(), &gone)
                     });
                 if wrapped {
                     found.push(path.clone());

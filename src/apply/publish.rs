@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::apply::{ApplyError, Run, read_optional};
-use crate::journal::{Entry, Step};
+use crate::inventory::Digest;
+use crate::journal::{Entry, Step, guards};
 use crate::ledger::State;
 use crate::plan::Goal;
 use crate::repo::git::GitError;
@@ -133,30 +134,17 @@ impl Run<'_> {
         let mut wrong = Vec::new();
         for (path, blob) in paths.iter().zip(blobs) {
             let tree = read_optional(&path.under(self.work.root))?;
-            let tree = match self.progress().staged.get(path) {
-                // What was verified counts, not what a hook may have made of it since.
-                Some(staged) => {
-                    let digest = blob.as_deref().map(crate::inventory::Digest::of);
-                    if digest == Some(staged.after) {
-                        continue;
-                    }
-                    tree
-                }
-                None => tree,
-            };
-            match (blob, tree) {
-                // Removed by somebody, and published so.
-                (None, None) => {}
-                (None, _) => wrong.push(format!("{path} (absent)")),
-                (Some(blob), Some(tree)) if blob == tree && !self.is_staged(path) => {}
-                (Some(_), _) => wrong.push(format!("{path} (differs)")),
+            let (blob, tree) = (
+                blob.as_deref().map(Digest::of),
+                tree.as_deref().map(Digest::of),
+            );
+            let staged = self.progress().staged.get(path).copied();
+            if !guards::is_published(blob, tree, staged) {
+                let what = if blob.is_none() { "absent" } else { "differs" };
+                wrong.push(format!("{path} ({what})"));
             }
         }
         Ok(wrong)
-    }
-
-    fn is_staged(&self, path: &RepoPath) -> bool {
-        self.progress().staged.contains_key(path)
     }
 
     /// Sees to it that the remote's branch holds the run's files: by pushing, or by looking whether the operator has.
@@ -201,10 +189,6 @@ impl Run<'_> {
     }
 
     pub(super) fn grace(&self) -> Result<(), ApplyError> {
-        // What somebody else may hold is given no time.
-        if self.plan().goal == Goal::Revoke {
-            return Ok(());
-        }
         let since = self
             .plan()
             .retiring
@@ -215,11 +199,9 @@ impl Run<'_> {
             .max();
         let Some(since) = since else { return Ok(()) };
         for reader in self.plan().readers.iter().filter(|r| !r.loses.is_empty()) {
-            let Some(grace) = self.work.topology.zone(&reader.zone).and_then(|z| z.grace) else {
-                continue;
-            };
-            let until = since.checked_add(grace).unwrap_or(jiff::Timestamp::MAX);
-            if super::now() < until {
+            let grace = self.work.topology.zone(&reader.zone).and_then(|z| z.grace);
+            let until = guards::grace_until(self.plan().goal, since, grace);
+            if let Some(until) = until.filter(|until| super::now() < *until) {
                 return Err(ApplyError::Grace {
                     zone: reader.zone.clone(),
                     until,

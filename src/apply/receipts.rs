@@ -10,7 +10,7 @@ use crate::apply::errands::one_line;
 use crate::apply::{ApplyError, ReaderFailure, Run, now};
 use crate::fleet::abreast_telling;
 use crate::inventory::ReaderOutcome;
-use crate::journal::Step;
+use crate::journal::{Step, guards};
 use crate::keys::Recipient;
 use crate::ledger::{Receipt, ReceiptKind, State};
 use crate::plan::PlannedReader;
@@ -164,12 +164,12 @@ impl Run<'_> {
 
     /// What it means that a reader did not answer: nothing, if the run goes on without it, or changes nothing for it.
     fn silent(&self, reader: &PlannedReader, why: &str) -> Option<ReaderFailure> {
-        if reader.without {
-            return None;
-        }
-        if !self.plan().concerns(reader) {
-            let note = format!("{}: {why}; nothing that it reads changes", reader.name);
-            self.work.observer.note(&note);
+        let concerned = self.plan().concerns(reader);
+        if !guards::silence_stops(reader.without, concerned) {
+            if !reader.without {
+                let note = format!("{}: {why}; nothing that it reads changes", reader.name);
+                self.work.observer.note(&note);
+            }
             return None;
         }
         Some(ReaderFailure {

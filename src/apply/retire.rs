@@ -13,7 +13,6 @@ use crate::journal::{Entry, Step, guards};
 use crate::keys::{IdentitySet, Recipient};
 use crate::ledger::{LEDGER_PATH, State, Tombstone};
 use crate::plan::Party;
-use crate::plan::access::Access;
 use crate::repo::git::GitError;
 use crate::repo_path::RepoPath;
 use crate::sops::document::Document;
@@ -74,20 +73,9 @@ impl Run<'_> {
         self.save_ledger()
     }
 
-    /// What must not be left in the document at `path`: of `gone` all that is not kept for one of its readers.
-    pub(super) fn gone_at(&self, path: &str, gone: &[Recipient]) -> Vec<Recipient> {
-        let kept = self.plan().kept();
-        let place = RepoPath::new(path).ok().and_then(|path| {
-            let access = Access::new(self.work.topology, &[], &kept);
-            access.place_of(&path).ok()
-        });
-        let stays = |recipient: &&Recipient| {
-            let id = kept.iter().find(|k| k.recipient == **recipient);
-            let party = id.and_then(|k| k.id.clone()).map(Party::Identity);
-            let place = place.as_ref();
-            party.is_some_and(|party| place.is_some_and(|p| p.parties.contains(&party)))
-        };
-        gone.iter().filter(|r| !stays(r)).cloned().collect()
+    /// What must not be left in the document at `path`.
+    pub(super) fn gone_at(&self, path: &RepoPath, gone: &[Recipient]) -> Vec<Recipient> {
+        self.plan().gone_at(self.work.topology, path, gone)
     }
 
     fn check_proofs_again(&mut self) -> Result<(), ApplyError> {
@@ -227,13 +215,14 @@ impl Run<'_> {
                 Party::Identity(_) => {}
             }
         }
+        let unread = missing.len();
         if !shown {
             missing.push(format!(
                 "operator: no identity at hand opens the rewritten documents as {} (name its key file in SOPS_AGE_KEY_FILE)",
                 operators.join(" or ")
             ));
         }
-        if missing.is_empty() {
+        if guards::is_possessed(shown, unread) {
             Ok(())
         } else {
             Err(ApplyError::Unproven { missing })

@@ -149,10 +149,7 @@ impl Inheritance {
 impl Run<'_> {
     /// Where the ref stood when this clone took the run over; none if it began here.
     fn inherited_from(&self) -> Option<Oid> {
-        self.progress().started.iter().find_map(|step| match step {
-            Step::TakeOver { commit } => Oid::parse(commit),
-            _ => None,
-        })
+        self.progress().inherited_from().and_then(Oid::parse)
     }
 
     /// Whether the run began in another clone.

@@ -70,7 +70,7 @@ impl Run<'_> {
     fn undo_by_commit(&mut self) -> Result<(), ApplyError> {
         let dead = self.plan().retiring.iter().find(|r| {
             let state = self.ledger.record(&r.id).map(|record| record.state);
-            matches!(state, Some(State::Retired | State::Compromised))
+            state.is_some_and(guards::bars_way_back)
         });
         if let Some(dead) = dead {
             return Err(ApplyError::NoWayBack {
@@ -189,7 +189,7 @@ impl Run<'_> {
             let held = self.work.targets[&reader.name]
                 .read()
                 .map_err(ApplyError::target(&reader.name))?;
-            if !reader.loses.iter().all(|r| held.identities.holds(r)) {
+            if !guards::may_take(&reader.loses, |r| held.identities.holds(r)) {
                 failures.push(ReaderFailure {
                     is_weak: false,
                     reader: reader.name.clone(),

@@ -1,7 +1,7 @@
 //! Going on without a reader that does not answer (protocol rule 17).
 
 use crate::apply::{ApplyError, Run};
-use crate::journal::{Entry, Step};
+use crate::journal::{Entry, guards};
 
 impl Run<'_> {
     /// From here on the run goes on without these readers: what they read stays open to the last identity that each proved.
@@ -24,7 +24,7 @@ impl Run<'_> {
             if planned.is_some_and(|r| r.without) {
                 continue;
             }
-            if self.progress().started.contains(&Step::Stage) {
+            if !guards::may_go_on_without(self.progress()) {
                 return Err(refuse(
                     "documents are rewritten already, and it proved that it opens them".to_owned(),
                 ));

@@ -14,7 +14,8 @@ use crate::cli::project::{Project, discover, load_ledger};
 use crate::cli::{undo, unopened};
 use crate::fleet::{Target, Withdrawn};
 use crate::keys::Recipient;
-use crate::ledger::{Holder, Ledger, Record, State};
+use crate::ledger::{Holder, Record};
+use crate::plan::revocation::given_to;
 use crate::plan::{Goal, Revoked, RevokedReader, access};
 use crate::repo::atomic_write::{self, Mode};
 use crate::repo::lock::RunLock;
@@ -187,34 +188,6 @@ fn strike_reader(project: &mut Project, name: &str, text: &str) -> Result<Struck
         target: project.targets.remove(name),
         recipients,
     })
-}
-
-/// Every identity that a reader was ever given, in any state: its zone's of now and all that the ledger says it held; what was
-/// shared by all before the split as well.
-fn given_to<'a>(
-    ledger: &'a Ledger,
-    topology: &Topology,
-    name: &str,
-    zone: &str,
-) -> Vec<&'a Record> {
-    let own: Vec<Holder> = access::holders(topology)
-        .into_iter()
-        .map(|(holder, _)| holder)
-        .filter(|holder| match holder {
-            Holder::Zone(of) => of == zone,
-            Holder::Host(of) => of == name,
-            Holder::Shared(_) => false,
-        })
-        .collect();
-    let records = ledger.records().iter();
-    records
-        .filter(|record| record.state != State::Withdrawn)
-        .filter(|record| {
-            record.was_given_to(name)
-                || matches!(record.holder, Holder::Shared(_))
-                || (record.state.is_live() && own.contains(&record.holder))
-        })
-        .collect()
 }
 
 impl Struck {

@@ -3,8 +3,12 @@
 //! The executor looks at files, commits and readers, and asks here; `tests/protocol_model` asks the same functions in
 //! every state that its actors can reach. Nothing is read or written here.
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::inventory::Digest;
-use crate::journal::{Progress, Staged};
+use crate::journal::{Progress, Staged, Step};
+use crate::ledger::State;
+use crate::plan::Goal;
 
 /// Where a file stands between its two states (protocol rule 10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +38,49 @@ pub fn answers_well(must_open: bool, opened: bool, everywhere: bool) -> bool {
     } else {
         !opened
     }
+}
+
+/// Whether it stops a run that a reader did not answer: not where the run goes on without it, or changes nothing for it.
+pub fn silence_stops(without: bool, concerned: bool) -> bool {
+    concerned && !without
+}
+
+/// Whether a run may still go on without a reader: once documents are rewritten it has proven that it opens them.
+pub fn may_go_on_without(progress: &Progress) -> bool {
+    !progress.started.contains(&Step::Stage)
+}
+
+/// Whether a file is published as it was verified (protocol rule 11): `blob` is what the commit holds of it, `tree` what lies
+/// in the work tree. Of what was staged the staged bytes count, not what a hook may have made of them since.
+pub fn is_published(blob: Option<Digest>, tree: Option<Digest>, staged: Option<Staged>) -> bool {
+    match staged {
+        Some(staged) if blob == Some(staged.after) => true,
+        // Removed by somebody, and published so.
+        Some(_) => blob.is_none() && tree.is_none(),
+        None => blob == tree,
+    }
+}
+
+/// When a zone's grace ends, if retirement has to wait for that: what somebody else may hold is given no time (protocol
+/// rule 16). `since` is when old identities began to retire.
+pub fn grace_until(
+    goal: Goal,
+    since: Timestamp,
+    grace: Option<SignedDuration>,
+) -> Option<Timestamp> {
+    let grace = grace.filter(|_| goal != Goal::Revoke)?;
+    Some(since.checked_add(grace).unwrap_or(Timestamp::MAX))
+}
+
+/// Whether a document that came late may send a run back to its rewrite once more, which it did `late` times.
+pub fn may_go_back(late: usize) -> bool {
+    late < 3
+}
+
+/// Whether possession is proven on our side (protocol rule 3): some operator's identity opens the rewritten documents, and
+/// no recovery identity is `unread`, one that was never read back. Names that the operator waived count as proven.
+pub fn is_possessed(operator: bool, unread: usize) -> bool {
+    operator && unread == 0
 }
 
 /// What retirement still waits for (protocol rule 12).
@@ -94,6 +141,11 @@ pub fn way_back(progress: &Progress, published: bool) -> WayBack {
     } else {
         WayBack::PutBack
     }
+}
+
+/// Whether an identity in this state can no longer be given documents again: an undo would need it (protocol rule 15).
+pub fn bars_way_back(state: State) -> bool {
+    matches!(state, State::Retired | State::Compromised)
 }
 
 /// What puts a document back so that it opens for whom it opened at first.
@@ -157,5 +209,29 @@ mod tests {
         assert_eq!(waiting(0, 1, false, false), Waiting::Word);
         assert_eq!(waiting(0, 1, false, true), Waiting::Nothing);
         assert_eq!(waiting(0, 0, false, false), Waiting::Nothing);
+    }
+
+    #[test]
+    fn what_was_staged_is_published_by_its_staged_bytes_alone() {
+        let (staged, hooked) = (Digest::of(b"s"), Digest::of(b"h"));
+        let wanted = Some(Staged {
+            before: None,
+            after: staged,
+        });
+        assert!(is_published(Some(staged), Some(hooked), wanted));
+        // A hook that changed commit and work tree alike.
+        assert!(!is_published(Some(hooked), Some(hooked), wanted));
+        assert!(!is_published(None, Some(staged), wanted));
+        assert!(is_published(None, None, wanted));
+        assert!(is_published(Some(hooked), Some(hooked), None));
+        assert!(!is_published(Some(hooked), None, None) && !is_published(None, Some(staged), None));
+    }
+
+    #[test]
+    fn a_revocation_gives_no_grace() {
+        let (since, grace) = (Timestamp::UNIX_EPOCH, Some(SignedDuration::from_secs(9)));
+        assert!(grace_until(Goal::Rotate, since, grace).is_some_and(|until| until > since));
+        assert_eq!(grace_until(Goal::Revoke, since, grace), None);
+        assert_eq!(grace_until(Goal::Rotate, since, None), None);
     }
 }

@@ -5,8 +5,9 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Entry, Options, RunId, Step};
-use crate::plan::Goal;
+use crate::journal::{Entry, Options, Progress, RunId, Step};
+use crate::ledger::{Ledger, State};
+use crate::plan::{Goal, Plan};
 
 /// What stands behind the ref of a run, for whoever finds it taken. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +94,73 @@ pub fn inherited(
         },
     });
     kept
+}
+
+/// Whose the ref is, as a run sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// It is not there.
+    Nobodys,
+    /// It stands where this clone's run moved it, or took it over from.
+    Ours,
+    /// It is another clone's, which goes on with this run.
+    Heirs,
+    /// Quite another run's.
+    Anothers,
+}
+
+/// Tells whose the ref is that stands at `there`, with the lease of this run behind it; none: it is not there.
+pub fn whose(progress: &Progress, there: Option<(&str, &RunId)>) -> Whose {
+    match there {
+        None => Whose::Nobodys,
+        Some((commit, _)) if progress.holds_lease(commit) => Whose::Ours,
+        Some((_, run)) if *run == progress.run => Whose::Heirs,
+        Some(_) => Whose::Anothers,
+    }
+}
+
+/// Whose a run is, asked before it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goes {
+    /// On here.
+    On,
+    /// On here, unless the remote's ledger says that it [`is_ended`].
+    OnUnlessEnded,
+    /// On in another clone.
+    Elsewhere,
+    /// Nowhere, unless the remote's ledger says that it [`is_ended`]: another run is at work.
+    NowhereUnlessEnded,
+}
+
+/// Tells where a run goes on.
+pub fn goes(progress: &Progress, whose: Whose) -> Goes {
+    let had_it = progress.held_lease() || progress.inherited_from().is_some();
+    match whose {
+        _ if !had_it => Goes::On,
+        Whose::Ours => Goes::On,
+        Whose::Nobodys if progress.started.contains(&Step::Release) => Goes::On,
+        // Taken away by hand, or the remote was set up anew: it is free, and taken again later.
+        Whose::Nobodys => Goes::OnUnlessEnded,
+        Whose::Heirs => Goes::Elsewhere,
+        Whose::Anothers => Goes::NowhereUnlessEnded,
+    }
+}
+
+/// Whether a ledger says that the run of `plan` has come to its end, or was taken back.
+pub fn is_ended(plan: &Plan, ledger: &Ledger) -> bool {
+    let is_gone = |id: &String| {
+        let record = ledger.record(id);
+        record.is_some_and(|r| matches!(r.state, State::Retired | State::Withdrawn))
+    };
+    let retiring: Vec<&String> = plan.retiring.iter().map(|r| &r.id).collect();
+    let minted: Vec<&String> = plan
+        .identities
+        .iter()
+        .filter(|i| i.recipient.is_none())
+        .map(|i| &i.id)
+        .collect();
+    let all_gone = |ids: Vec<&String>| !ids.is_empty() && ids.into_iter().all(is_gone);
+    all_gone(retiring) || all_gone(minted)
 }
 
 /// Whether a step is true of the run wherever one looks from, and not of one clone's files alone.

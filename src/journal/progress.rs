@@ -178,6 +178,14 @@ impl Progress {
         })
     }
 
+    /// The commit that the ref stood at when this clone took the run over; none if it began here.
+    pub fn inherited_from(&self) -> Option<&str> {
+        self.started.iter().find_map(|step| match step {
+            Step::TakeOver { commit } => Some(commit.as_str()),
+            _ => None,
+        })
+    }
+
     /// Whether the ref was ours at some time.
     pub fn held_lease(&self) -> bool {
         let is_lease = |step: &Step| matches!(step, Step::Lease { .. });

@@ -8,11 +8,13 @@ pub mod converge;
 pub mod drift;
 pub mod duties;
 pub mod kept;
+pub mod late;
 pub mod problem;
 pub mod reader_phase;
 pub mod reader_safety;
 mod readers;
 mod retiring;
+pub mod revocation;
 pub mod rules;
 mod supposed;
 
