@@ -6,7 +6,7 @@
 
 use crate::apply::{ApplyError, Run, TOPOLOGY_PATH, read_optional};
 use crate::journal::lease::{Goes, Whose, whose};
-use crate::journal::{self, Lease, Outcome, Step};
+use crate::journal::{self, Entry, Lease, Outcome, Step};
 use crate::keystore::sealed;
 use crate::ledger::{LEDGER_PATH, Ledger};
 use crate::repo::atomic_write::{self, Mode};
@@ -87,7 +87,7 @@ impl Run<'_> {
         let Some(remote) = self.coordinator() else {
             return Ok(false);
         };
-        if !progress.held_lease() && !self.is_inherited() {
+        if !progress.sought_lease() && !self.is_inherited() {
             return Ok(false);
         }
         let there = self.work.git.remote_ref(&remote, RUN_REF);
@@ -189,9 +189,17 @@ impl Run<'_> {
         let there = there.map_err(ApplyError::remote(&remote))?;
         match &there {
             Some(oid) if self.progress().holds_lease(oid.as_str()) => {
-                match self.is_inherited_at(oid) {
-                    true => self.swap_lease(&remote, Some(oid)),
-                    false => Ok(()),
+                let step = Step::Lease {
+                    commit: oid.to_string(),
+                };
+                if self.is_inherited_at(oid) {
+                    self.swap_lease(&remote, Some(oid))
+                } else if self.is_done(&step) {
+                    Ok(())
+                } else {
+                    // It was taken, and the answer lost.
+                    self.journal.record(Entry::Done { step })?;
+                    Ok(())
                 }
             }
             there => self.claim(&remote, there.is_some()),
@@ -326,7 +334,7 @@ impl Run<'_> {
         let Some(remote) = self.coordinator() else {
             return Ok(());
         };
-        if !self.progress().held_lease() && !self.is_inherited() {
+        if !self.progress().sought_lease() && !self.is_inherited() {
             return Ok(());
         }
         self.step(Step::Release, |run| {

@@ -134,15 +134,17 @@ pub enum Goes {
 
 /// Tells where a run goes on.
 pub fn goes(progress: &Progress, whose: Whose) -> Goes {
-    let had_it = progress.held_lease() || progress.inherited_from().is_some();
+    let is_heir = progress.inherited_from().is_some();
     match whose {
-        _ if !had_it => Goes::On,
+        _ if !progress.sought_lease() && !is_heir => Goes::On,
         Whose::Ours => Goes::On,
         Whose::Nobodys if progress.started.contains(&Step::Release) => Goes::On,
         // Taken away by hand, or the remote was set up anew: it is free, and taken again later.
         Whose::Nobodys => Goes::OnUnlessEnded,
         Whose::Heirs => Goes::Elsewhere,
-        Whose::Anothers => Goes::NowhereUnlessEnded,
+        Whose::Anothers if progress.held_lease() || is_heir => Goes::NowhereUnlessEnded,
+        // As far as anybody knows it never had the ref, and learns so when it asks for it.
+        Whose::Anothers => Goes::OnUnlessEnded,
     }
 }
 
@@ -194,6 +196,45 @@ fn is_everybodys(step: &Step) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hold_whose_answer_was_lost_may_have_been_taken_over() {
+        let run = |salt| RunId::new(Timestamp::UNIX_EPOCH, salt);
+        let step = Step::Lease {
+            commit: "a".to_owned(),
+        };
+        let mut progress = Progress::of([Entry::Begun {
+            version: 1,
+            run: run(1),
+            at: Timestamp::UNIX_EPOCH,
+            head: None,
+            options: Options::default(),
+            plan: Box::new(empty_plan()),
+        }])
+        .unwrap();
+        assert_eq!(goes(&progress, Whose::Heirs), Goes::On);
+        progress
+            .add(Entry::Started { step: step.clone() }, 2)
+            .unwrap();
+        let (mine, heir, other) = (run(1), run(1), run(2));
+        assert_eq!(whose(&progress, Some(("a", &mine))), Whose::Ours);
+        assert_eq!(whose(&progress, Some(("b", &heir))), Whose::Heirs);
+        assert_eq!(whose(&progress, Some(("b", &other))), Whose::Anothers);
+        assert_eq!(goes(&progress, Whose::Heirs), Goes::Elsewhere);
+        assert_eq!(goes(&progress, Whose::Nobodys), Goes::OnUnlessEnded);
+        // It never had it, as far as it knows, and learns so when it asks.
+        assert_eq!(goes(&progress, Whose::Anothers), Goes::OnUnlessEnded);
+        progress.add(Entry::Done { step }, 3).unwrap();
+        assert_eq!(goes(&progress, Whose::Anothers), Goes::NowhereUnlessEnded);
+        assert!(progress.sought_lease() && progress.held_lease());
+    }
+
+    fn empty_plan() -> Plan {
+        let text = r#"{"version":1,"goal":"sync","identities":[],"retiring":[],"always":[],"documents":[],
+            "documents_in_scope":0,"readers":[],"rules":{"changes":false,"rules_before":0,"rules_after":0,
+            "previous":[],"notes":[]},"exposed_values":0,"notes":[]}"#;
+        serde_json::from_str(text).unwrap()
+    }
 
     #[test]
     fn a_lease_tells_who_and_prints_no_control_characters() {

@@ -186,6 +186,12 @@ impl Progress {
         })
     }
 
+    /// Whether the ref may have been ours at some time: the answer may be lost of a push that took it.
+    pub fn sought_lease(&self) -> bool {
+        let is_lease = |step: &Step| matches!(step, Step::Lease { .. });
+        self.started.iter().any(is_lease)
+    }
+
     /// Whether the ref was ours at some time.
     pub fn held_lease(&self) -> bool {
         let is_lease = |step: &Step| matches!(step, Step::Lease { .. });
