@@ -129,7 +129,7 @@ impl Run<'_> {
     }
 
     /// The SOPS documents among these files of a commit that are wrapped to one of `gone`.
-    fn wrapped_in(
+    pub(super) fn wrapped_in(
         &self,
         mut files: BTreeMap<String, TreeEntry>,
         gone: &[Recipient],

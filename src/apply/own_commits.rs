@@ -3,6 +3,7 @@
 use crate::apply::{ApplyError, RULES_PATH, Run, clones};
 use crate::inventory::Digest;
 use crate::journal::{Entry, Step};
+use crate::keys::Recipient;
 use crate::ledger::LEDGER_PATH;
 use crate::repo::git::Oid;
 use crate::repo_path::RepoPath;
@@ -150,7 +151,14 @@ impl Run<'_> {
             return Ok(true);
         }
         let Some(head) = head else { return Ok(false) };
+        let ids = self.minted_by_plan();
+        let minted: Vec<Recipient> = ids.iter().filter_map(|id| self.recipient_of(id)).collect();
         let holds = |commit: &Oid| -> Result<bool, ApplyError> {
+            // Somebody may have edited what was rewritten, and committed that.
+            let tree = self.work.git.tree(commit.as_str())?;
+            if !minted.is_empty() && !self.wrapped_in(tree, &minted)?.is_empty() {
+                return Ok(true);
+            }
             let blobs = self.work.git.blobs(commit.as_str(), &paths)?;
             Ok(paths.iter().zip(blobs).any(|(path, blob)| {
                 // Rules are no ciphertext: another run may have written the same ones.
@@ -160,7 +168,6 @@ impl Run<'_> {
         };
         // A squash or a rebase made another commit of it.
         if let Some(remote) = &self.work.topology.publish.remote
-            && !bytes.is_empty()
             && let Some(tip) = self.fetched_tip(remote)?
             && holds(&tip)?
         {

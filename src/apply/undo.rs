@@ -43,10 +43,18 @@ impl Run<'_> {
         if self.is_inherited() {
             self.prepare()?;
             self.inherit()?;
+            // Else the clone that began it would go on meanwhile.
+            if let Err(error) = self.acquire() {
+                return Err(self.without_lease(error)?);
+            }
         }
         // Asked again by an undo that goes on: others may have come by the commit, or built on it, since.
         let seen = self.progress().undo == Some(true) || self.is_published()?;
         let published = guards::way_back(self.progress(), seen) == WayBack::ByCommit;
+        if published {
+            // Before it is written down that there is no other way.
+            self.check_way_back()?;
+        }
         if self.progress().undo != Some(published) {
             self.journal.record(Entry::UndoBegun { published })?;
         }
@@ -66,17 +74,26 @@ impl Run<'_> {
         Ok(Undone::ByCommit)
     }
 
+    /// Whether documents may be wrapped to their previous recipients again.
+    fn check_way_back(&self) -> Result<(), ApplyError> {
+        let plan = self.plan();
+        let dead = plan.retiring.iter().find(|r| {
+            let state = self.ledger.record(&r.id).map(|record| record.state);
+            let mut documents = plan.documents.iter();
+            state.is_some_and(guards::bars_way_back)
+                && documents.any(|document| document.before.contains(&r.recipient))
+        });
+        match dead {
+            Some(dead) => Err(ApplyError::NoWayBack {
+                reason: format!("{} is retired or compromised", dead.id),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// The way back once others have the commit: forward, with today's values.
     fn undo_by_commit(&mut self) -> Result<(), ApplyError> {
-        let dead = self.plan().retiring.iter().find(|r| {
-            let state = self.ledger.record(&r.id).map(|record| record.state);
-            state.is_some_and(guards::bars_way_back)
-        });
-        if let Some(dead) = dead {
-            return Err(ApplyError::NoWayBack {
-                reason: format!("{} is retired or compromised", dead.id),
-            });
-        }
+        self.check_way_back()?;
         // What others pushed since goes back with the rest, and comes in the way of our push.
         self.take_tip()?;
         self.rewrite_back()?;
@@ -129,7 +146,9 @@ impl Run<'_> {
         self.restore_rules()?;
         let now = super::now();
         for retiring in self.plan().retiring.clone() {
-            if self.ledger.record(&retiring.id).is_some() {
+            let record = self.ledger.record(&retiring.id);
+            // One that no document needs any more, and that only a reader still holds, stays retired.
+            if record.is_some_and(|record| !guards::bars_way_back(record.state)) {
                 self.ledger.advance(&retiring.id, State::Active, now)?;
             }
         }
