@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
                 return Ok(Ended::Offered(branch));
             }
             if self.progress().retirement_begun() {
-                self.await_clones()?;
+                self.await_clones(None)?;
             } else {
                 if self.holds_at(Phase::Retire) {
                     return Ok(Ended::Held(Phase::Retire));

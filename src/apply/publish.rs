@@ -17,9 +17,8 @@ impl Run<'_> {
             // The ledger differs from HEAD by now. A document that somebody changed meanwhile was rewritten again.
             if !self.documents_at_head()?.is_empty() {
                 self.commit()?;
-                self.push_ledger()?;
             }
-            return Ok(());
+            return self.push_rest();
         }
         self.check_sealed()?;
         if !self.mismatches()?.is_empty() {
@@ -168,6 +167,16 @@ impl Run<'_> {
                 .push(&remote, &format!("HEAD:{branch}"))
                 .map_err(|source| ApplyError::PushRefused { remote, source })
         })
+    }
+
+    /// Pushes what was committed after the publication: a kill may have come between the two.
+    pub(super) fn push_rest(&self) -> Result<(), ApplyError> {
+        match &self.work.topology.publish.remote {
+            Some(remote) if self.work.topology.publish.push && !self.is_at_tip(remote)? => {
+                self.push_ledger()
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Pushes the commit that records the retirement, where the run pushes at all.

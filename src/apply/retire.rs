@@ -89,7 +89,7 @@ impl Run<'_> {
 
     /// From here on there is no way back, and another clone that takes the run over must know.
     fn begin_retirement(&mut self) -> Result<(), ApplyError> {
-        if self.work.topology.publish.remote.is_some() && !self.progress().retirement_begun() {
+        if !self.progress().retirement_begun() {
             self.journal.record(Entry::Started { step: Step::Record })?;
         }
         self.renew_lease()
@@ -108,6 +108,8 @@ impl Run<'_> {
             .collect();
         let names: Vec<String> = leaving.keys().cloned().collect();
         let (mut errands, mut failures, mut reverted) = (Vec::new(), Vec::new(), Vec::new());
+        // A reader that was restored since the wait for all of them deploys an old revision again.
+        self.await_clones(Some(wave))?;
         for (name, held) in self.read_all(names) {
             let held = match held {
                 Ok(held) => held,
@@ -267,7 +269,7 @@ impl Run<'_> {
         let path = RepoPath::new(LEDGER_PATH).map_err(ApplyError::path(LEDGER_PATH))?;
         let committed = self.work.git.blob("HEAD", &path)?;
         if committed == read_optional(&path.under(self.work.root))? {
-            return Ok(());
+            return self.push_rest();
         }
         let message = self.retirement_message();
         self.step(Step::Record, |run| {

@@ -102,10 +102,14 @@ impl Run<'_> {
         self.grace()
     }
 
-    /// Looks at declared clones and Kustomizations again where a retirement goes on: a reader restored from a snapshot meanwhile runs an old
-    /// revision, and documents that came late were rewritten since. The operator's word was given and stays so.
-    pub(super) fn await_clones(&mut self) -> Result<(), ApplyError> {
-        let losing = self.plan().readers.iter().filter(|r| !r.loses.is_empty());
+    /// Looks at declared clones and Kustomizations again, of one wave's readers or of all, where a retirement goes on: a reader
+    /// restored from a snapshot meanwhile runs an old revision, and documents that came late were rewritten since. The
+    /// operator's word was given and stays so.
+    pub(super) fn await_clones(&mut self, wave: Option<&Wave>) -> Result<(), ApplyError> {
+        let losing = self.plan().readers.iter().filter(|r| {
+            let in_wave = wave.is_none_or(|wave| wave.readers.contains(&r.name));
+            in_wave && !r.loses.is_empty()
+        });
         let losing: Vec<PlannedReader> = losing.cloned().collect();
         let stale = self.not_taken(&losing)?;
         match guards::waiting(stale.len(), 0, false, true) {
