@@ -101,11 +101,11 @@ pub(super) fn kept(
     }
 }
 
-/// The identity that `reader` proved last.
+/// The identity that `reader` proved last, of those that were not taken from it since.
 pub fn last_proven<'a>(ledger: &'a Ledger, reader: &str) -> Option<&'a Record> {
     let records = ledger.records().iter();
     records
-        .filter(|r| r.state != State::Withdrawn)
+        .filter(|r| !matches!(r.state, State::Withdrawn | State::Retired))
         .filter_map(|r| {
             let receipts = r.receipts.iter().filter(|x| x.reader == reader);
             Some((receipts.map(|x| x.at).max()?, r))
