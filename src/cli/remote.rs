@@ -53,6 +53,32 @@ pub fn ask_first(project: &Project) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Refuses to serve readers from a clone that lacks commits of the remote: its ledger may name identities that were taken
+/// back since. A remote that does not answer holds nobody up: it may stand on a reader that is to be served, and targets
+/// take nothing from a clone of an earlier generation.
+///
+/// # Errors
+/// Exit 1 if this clone is behind.
+pub fn refuse_behind(project: &Project, context: &Context) -> Result<(), CliError> {
+    let Some(remote) = &project.topology.publish.remote else {
+        return Ok(());
+    };
+    match apply::is_behind(&project.git, remote) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(
+            CliError::failed(format!("{remote} has commits that are not here"))
+                .hint("git pull, then run this again"),
+        ),
+        Err(error) => {
+            context.ui.warn(format!(
+                "whether {remote} has commits that are not here is not known: {}",
+                super::unopened::one_line(&error)
+            ));
+            Ok(())
+        }
+    }
+}
+
 /// Says whose run is at work, to somebody who has none here. That the remote cannot be asked is no news.
 pub fn tell_of_run_elsewhere(project: &Project, context: &Context) {
     let Some(remote) = &project.topology.publish.remote else {

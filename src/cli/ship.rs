@@ -10,6 +10,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::narrator::Narrator;
 use crate::cli::project::Project;
+use crate::cli::remote;
 use crate::cli::run_outcome;
 use crate::cli::ship_print::{self, PrintArgs};
 use crate::cli::some_readers::{documents, some_duties};
@@ -49,6 +50,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     }
     let (project, _lock) = Project::locked(context)?;
     run_outcome::refuse_over_unfinished(&project)?;
+    remote::refuse_behind(&project, context)?;
     let documents = documents(&project.git)?;
     let duties = some_duties(&project, &documents, &args.readers)?;
     let identities = unseal(&project, &duties)?;
