@@ -298,7 +298,6 @@ fn new_host_as_a_runbook() {
 }
 
 #[test]
-#[ignore = "the planner takes nothing from an operator who left yet"]
 fn lost_operator_as_a_runbook() {
     if !have_peers(&["git"]) {
         return;

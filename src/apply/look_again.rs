@@ -29,12 +29,7 @@ pub(super) enum Again {
 impl Run<'_> {
     /// Looks whether anything still needs what leaves. `late` is how often documents came late already.
     pub(super) fn look_again(&mut self, late: usize) -> Result<Again, ApplyError> {
-        let gone: Vec<Recipient> = self
-            .plan()
-            .retiring
-            .iter()
-            .map(|r| r.recipient.clone())
-            .collect();
+        let gone = self.plan().leaving_recipients();
         if gone.is_empty() {
             return Ok(Again::Clear);
         }

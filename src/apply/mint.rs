@@ -193,7 +193,10 @@ impl Run<'_> {
         Ok(identity.filter(|i| i.recipient().as_ref() == Some(recipient)))
     }
 
-    fn held_by_a_reader(&self, recipient: &Recipient) -> Result<Option<Identity>, ApplyError> {
+    pub(super) fn held_by_a_reader(
+        &self,
+        recipient: &Recipient,
+    ) -> Result<Option<Identity>, ApplyError> {
         for target in self.work.targets.values() {
             // One that cannot be read is no source; that it cannot be is told at the gate.
             let Ok(held) = target.read() else {

@@ -23,6 +23,7 @@ mod reconciled;
 mod retire;
 mod review;
 mod rewrite;
+mod seals;
 mod ship;
 mod take_over;
 mod tip;
@@ -213,6 +214,7 @@ impl<'a> Run<'a> {
         self.prepare()?;
         self.inherit()?;
         self.mint()?;
+        self.seal_to_newcomers()?;
         if let Err(error) = self.acquire() {
             return Err(self.without_lease(error)?);
         }
@@ -398,6 +400,15 @@ impl<'a> Run<'a> {
                 let path = folder.join(&name);
                 let text = path.display().to_string();
                 paths.push(RepoPath::from_path(&path).map_err(ApplyError::path(&text))?);
+            }
+            // What was removed is published as well.
+            for name in &self.plan().unseals {
+                let path = folder.join(name);
+                let text = path.display().to_string();
+                let path = RepoPath::from_path(&path).map_err(ApplyError::path(&text))?;
+                if !paths.contains(&path) {
+                    paths.push(path);
+                }
             }
         }
         Ok(paths)

@@ -13,7 +13,8 @@ impl Run<'_> {
         if !self.is_done(&Step::Keep) {
             self.step(Step::Keep, |run| {
                 run.keep("gitignore", GITIGNORE_PATH)?;
-                run.keep("ledger", LEDGER_PATH)
+                run.keep("ledger", LEDGER_PATH)?;
+                run.keep_stale_seals()
             })?;
         }
         if !self.is_done(&Step::Prepare) {

@@ -21,6 +21,7 @@ impl Run<'_> {
             return self.push_rest();
         }
         self.check_sealed()?;
+        self.drop_stale_seals()?;
         if !self.mismatches()?.is_empty() {
             self.commit()?;
         } else if let (Some(head), true) =

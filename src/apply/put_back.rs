@@ -32,7 +32,11 @@ impl Run<'_> {
         }
         // The ledger goes last: without a record an identity has left already.
         let recorded = |id: &String| self.ledger.record(id).is_some();
-        let ids: Vec<String> = self.minted_by_plan().into_iter().filter(recorded).collect();
+        let ids: Vec<String> = self
+            .shipped_by_plan()
+            .into_iter()
+            .filter(recorded)
+            .collect();
         self.withdraw_everywhere(&ids)?;
         self.put_back_own_files()?;
         Ok(true)
@@ -83,6 +87,7 @@ impl Run<'_> {
         for id in &ids {
             self.unseal_for_good(id)?;
         }
+        self.put_back_seals()?;
         // Empty folders are nothing to git; a folder with somebody's file in it stays.
         if durable::remove_folder(&self.work.sealed).is_ok() {
             atomic_write::sync_parent(&self.work.sealed)?;

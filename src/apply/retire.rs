@@ -11,7 +11,7 @@ use crate::apply::ship::failures_of;
 use crate::apply::{ApplyError, ReaderFailure, Run, read_optional};
 use crate::journal::{Entry, Step, guards};
 use crate::keys::{IdentitySet, Recipient};
-use crate::ledger::{LEDGER_PATH, State, Tombstone};
+use crate::ledger::{LEDGER_PATH, RevokedParty, State, Tombstone};
 use crate::plan::Party;
 use crate::repo::git::GitError;
 use crate::repo_path::RepoPath;
@@ -61,6 +61,14 @@ impl Run<'_> {
             {
                 self.ledger.advance(id, State::Compromised, now)?;
             }
+        }
+        for recipient in revoked.recipients {
+            let (name, at) = (revoked.name.clone(), now);
+            self.ledger.revoke_party(RevokedParty {
+                name,
+                recipient,
+                at,
+            });
         }
         if let Some(reader) = revoked.reader {
             self.ledger.bury(Tombstone {

@@ -39,6 +39,7 @@ impl Run<'_> {
             // What readers' files are like before the first delivery.
             self.journal.record_all(found)?;
         }
+        self.note_given()?;
         let mut errands = Vec::new();
         for one in missing {
             errands.push(self.delivery(one)?);
@@ -56,6 +57,21 @@ impl Run<'_> {
             })
             .collect();
         self.advance(&ids, State::Shipped)
+    }
+
+    /// Whoever is given an identity is remembered from before it is, whether it proves that or not: it costs a new one to
+    /// take it away again (protocol rules 4 and 16).
+    fn note_given(&mut self) -> Result<(), ApplyError> {
+        let asked: Vec<(String, Vec<String>)> = self
+            .asked()
+            .map(|r| (r.name.clone(), r.needs.clone()))
+            .collect();
+        for (reader, ids) in asked {
+            for id in ids {
+                self.ledger.give(&id, &reader)?;
+            }
+        }
+        self.save_ledger()
     }
 
     fn delivery(&mut self, missing: Missing) -> Result<Errand, ApplyError> {
@@ -137,7 +153,7 @@ impl Run<'_> {
             .collect()
     }
 
-    /// Takes identities of the plan back from every reader, side by side. All are tried before a failure is told; a reader
+    /// Takes identities of the plan back from every reader that has them by this run, side by side. All are tried before a failure is told; a reader
     /// that cannot be asked counts only where one of them was shipped.
     pub(super) fn withdraw_everywhere(&mut self, ids: &[String]) -> Result<(), ApplyError> {
         let known: Vec<_> = ids
@@ -171,7 +187,7 @@ impl Run<'_> {
             };
             let before = self.progress().found.get(&name).cloned();
             let mut acts: Vec<(Step, Act)> = Vec::new();
-            for (id, recipient) in &known {
+            for (id, recipient) in known.iter().filter(|(id, _)| self.brings(id, &name)) {
                 let step = Step::Withdraw {
                     id: id.clone(),
                     reader: name.clone(),
@@ -207,6 +223,24 @@ impl Run<'_> {
                 failures,
             })
         }
+    }
+
+    /// The ids that this run delivered to some reader: those that it minted, and others' that a reader lacked.
+    pub(super) fn shipped_by_plan(&self) -> Vec<String> {
+        let mut ids = self.minted_by_plan();
+        for id in self.plan().readers.iter().flat_map(|r| &r.receives) {
+            if !ids.contains(id) {
+                ids.push(id.clone());
+            }
+        }
+        ids
+    }
+
+    /// Whether this run brings `id` to the reader, or may have: what it minted was nobody's before.
+    fn brings(&self, id: &String, reader: &str) -> bool {
+        let mut readers = self.plan().readers.iter();
+        self.minted_by_plan().contains(id)
+            || readers.any(|r| r.name == reader && r.receives.contains(id))
     }
 
     /// The ids that this run minted.

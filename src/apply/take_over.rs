@@ -12,6 +12,7 @@ use crate::apply::{ApplyError, JournalFile, Run, TOPOLOGY_PATH, read_optional};
 use crate::journal::{self, Entry, Options, Progress, Step};
 use crate::ledger::Ledger;
 use crate::plan::access::{self, Access};
+use crate::plan::departed::Seals;
 use crate::plan::{Party, Plan};
 use crate::repo::atomic_write::{self, Mode};
 use crate::repo::git::{Git, Oid};
@@ -77,6 +78,20 @@ pub fn take_over(
 fn misfit(plan: &Plan, topology: &Topology) -> Option<String> {
     if plan.always != access::always(topology) {
         return Some("it gives everything to others than the operators and recovery here".into());
+    }
+    let mut sealed_to = plan.seals.iter().flat_map(|seal| &seal.to);
+    if let Some(party) = sealed_to.find(|party| !plan.always.contains(party)) {
+        return Some(format!("it seals identities to {}", party.label()));
+    }
+    let marks: Vec<String> = topology
+        .always()
+        .iter()
+        .map(|(r, _)| r.seal_mark())
+        .collect();
+    let mut unseals = plan.unseals.iter();
+    let is_stale = |name: &str| Seals::of_name(name).is_some_and(|(_, m)| !marks.contains(&m));
+    if let Some(name) = unseals.find(|name| !is_stale(name)) {
+        return Some(format!("it removes the sealed file {name}"));
     }
     let holders = access::holders(topology);
     if let Some(identity) = plan

@@ -103,8 +103,8 @@ impl Run<'_> {
         self.await_readers()?;
         self.look_again_back()?;
         self.renew_lease()?;
+        self.withdraw_everywhere(&self.shipped_by_plan())?;
         let ids = self.minted_by_plan();
-        self.withdraw_everywhere(&ids)?;
         self.advance(&ids, State::Retired)?;
         self.record_withdrawal()
     }

@@ -246,7 +246,12 @@ fn review_branch(project: &Project, asked: &Asked) -> Result<ReviewBranch, CliEr
 /// The identities whose exposure a run ends by listing: those that a split or a revocation takes away.
 fn exposed_by(plan: &Plan) -> Vec<String> {
     match (&plan.revoked, plan.goal) {
-        (Some(revoked), _) => revoked.compromised.clone(),
+        (Some(revoked), _) => {
+            let recipients = revoked.recipients.iter().map(|r| r.as_str().to_owned());
+            recipients
+                .chain(revoked.compromised.iter().cloned())
+                .collect()
+        }
         (None, Goal::Split) => plan.retiring.iter().map(|r| r.id.clone()).collect(),
         _ => Vec::new(),
     }

@@ -34,8 +34,8 @@ enum GoalArgs {
 /// What `revoke` would change.
 #[derive(Debug, clap::Args)]
 struct RevokeArgs {
-    /// A host or cluster, or an identity by id or recipient.
-    #[arg(value_name = "HOST|IDENTITY")]
+    /// A host or cluster; an operator, or `recovery`, by name or recipient; an identity by id or recipient.
+    #[arg(value_name = "NAME")]
     name: String,
     #[command(flatten)]
     print: PrintArgs,

@@ -6,15 +6,18 @@ use jiff::Timestamp;
 
 use crate::apply::TOPOLOGY_PATH;
 use crate::cli::context::Context;
+use crate::cli::departures;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::project::Project;
 use crate::cli::revoke::Struck;
 use crate::keys::Recipient;
 use crate::ledger::Holder;
 use crate::plan::converge::{self, Leave, PlanInput};
+use crate::plan::departed::Former;
 use crate::plan::{Goal, Plan, PlanProblem, access, rules};
 use crate::repo_path::RepoPath;
 use crate::topology;
+use crate::topology::closest::closest;
 
 /// What the operator allows by name.
 #[derive(Debug, Default, clap::Args)]
@@ -113,8 +116,9 @@ impl Asked {
                     .iter()
                     .map(|z| z.name.as_str())
                     .collect();
-                return Err(CliError::usage(format!("there is no zone {name}"))
-                    .hint(format!("zones are: {}", zones.join(", "))));
+                return Err(
+                    CliError::usage(format!("there is no zone {name}")).hint(meant(name, &zones))
+                );
             }
             if access::readers_of(&project.topology, name).is_empty() {
                 return Err(CliError::failed(format!(
@@ -135,6 +139,14 @@ impl Asked {
             }
         }
         Ok(replace)
+    }
+}
+
+/// What a name that nobody has may have been meant to be.
+pub fn meant(name: &str, known: &[&str]) -> String {
+    match closest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean {near}? They are: {}", known.join(", ")),
+        None => format!("they are: {}", known.join(", ")),
     }
 }
 
@@ -177,13 +189,21 @@ pub fn plan(
         let names: Vec<&str> = project.targets.keys().map(String::as_str).collect();
         return Err(
             CliError::usage(format!("there is no host or cluster {unknown}"))
-                .hint(format!("they are: {}", names.join(", "))),
+                .hint(meant(unknown, &names)),
         );
     }
     let leave = args.parse()?;
     let targets = project.target_facts(context)?;
     let repo = project.inventory(context)?;
     let at_hand = project.lookup.identities.recipients();
+    let seals = departures::seals(&project.git, &project.topology)?;
+    let mut formers = departures::formers(&project.git)?;
+    for recipient in struck.iter().flat_map(|s| &s.revoked.recipients) {
+        formers.retain(|former| former.recipient != *recipient);
+        let name = struck.map_or_else(String::new, |s| s.revoked.name.clone());
+        let recipient = recipient.clone();
+        formers.insert(0, Former { name, recipient });
+    }
     let mut plan = converge::plan(&PlanInput {
         goal: asked.goal,
         replace: &replace,
@@ -195,6 +215,8 @@ pub fn plan(
         now: Timestamp::now(),
         without,
         revoked: struck.map(|s| &s.revoked),
+        seals: &seals,
+        formers: &formers,
         leave: &leave,
     })
     .map_err(|problems| refusal(&problems))?;

@@ -10,8 +10,9 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::narrator::Narrator;
 use crate::cli::planning::Asked;
+use crate::cli::planning::meant;
 use crate::cli::project::{Project, discover, load_ledger};
-use crate::cli::{undo, unopened};
+use crate::cli::{revoke_party, undo, unopened};
 use crate::fleet::{Target, Withdrawn};
 use crate::keys::Recipient;
 use crate::ledger::{Holder, Record};
@@ -25,12 +26,13 @@ use crate::topology::{self, Topology, without_reader};
 /// Replace at once what a host or cluster, or whoever took an identity, can open.
 ///
 /// The host leaves cofferdam.toml and gets nothing new; the other hosts of its zone get a new identity, and every document that
-/// it could open is re-encrypted under a new data key. No grace is given. An unfinished run is taken back first. What was
+/// it could open is re-encrypted under a new data key. An operator could open everything and unseal every identity: all of them
+/// are replaced. No grace is given. An unfinished run is taken back first. What was
 /// exposed is listed at the end: those values still have to be replaced where they were issued.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A host or cluster, or an identity by id or recipient.
-    #[arg(value_name = "HOST|IDENTITY")]
+    /// A host or cluster; an operator, or `recovery`, by name or recipient; an identity by id or recipient.
+    #[arg(value_name = "NAME")]
     name: String,
     #[command(flatten)]
     begin: BeginArgs,
@@ -51,6 +53,13 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
         context.ui.note(format!(
             "{} was revoked at {}: cofferdam exposure lists what it could open",
             tombstone.name, tombstone.at
+        ));
+        return Ok(());
+    }
+    if let Some(party) = revoke_party::is_over(git.root(), &ledger, &args.name)? {
+        context.ui.note(format!(
+            "{} was revoked at {}: cofferdam exposure {} lists what it could open",
+            party.name, party.at, party.recipient
         ));
         return Ok(());
     }
@@ -89,7 +98,19 @@ pub struct Struck {
 /// # Errors
 /// Usage: a name that nobody knows; a topology that does not hold without the reader.
 pub fn strike(project: &mut Project, name: &str) -> Result<Struck, CliError> {
-    if project.targets.contains_key(name) {
+    let of_reader = ["hosts.", "clusters."]
+        .iter()
+        .find_map(|kind| name.strip_prefix(kind));
+    let name = of_reader.unwrap_or(name);
+    let is_reader = project.targets.contains_key(name);
+    if is_reader && of_reader.is_none() && revoke_party::is_operator(&project.topology, name) {
+        return Err(
+            CliError::usage(format!("{name} is an operator, and a host or cluster")).hint(format!(
+                "cofferdam revoke operators.{name}, or hosts.{name}"
+            )),
+        );
+    }
+    if is_reader {
         let path = project.root.join(TOPOLOGY_PATH);
         let text = std::fs::read_to_string(&path).map_err(|e| {
             CliError::failed(format!("cannot read {}", path.display())).caused_by(&e)
@@ -115,6 +136,9 @@ pub fn strike(project: &mut Project, name: &str) -> Result<Struck, CliError> {
             });
         }
     }
+    if let Some(struck) = revoke_party::strike(project, name)? {
+        return Ok(struck);
+    }
     let recipient = Recipient::parse(name).ok();
     let record = project
         .ledger
@@ -122,11 +146,12 @@ pub fn strike(project: &mut Project, name: &str) -> Result<Struck, CliError> {
         .or_else(|| recipient.as_ref().and_then(|r| project.ledger.record_of(r)));
     let Some(record) = record.cloned() else {
         let mut known: Vec<&str> = project.targets.keys().map(String::as_str).collect();
+        known.extend(project.topology.operators.iter().map(|o| o.name.as_str()));
         known.extend(project.ledger.records().iter().map(|r| r.id.as_str()));
         return Err(CliError::usage(format!(
-            "{name} is no host, no cluster and no identity of the ledger"
+            "{name} is no host, no cluster, no operator and no identity of the ledger"
         ))
-        .hint(format!("they are: {}", known.join(", "))));
+        .hint(meant(name, &known)));
     };
     let is_live = record.state.is_live();
     Ok(Struck {
@@ -139,6 +164,7 @@ pub fn strike(project: &mut Project, name: &str) -> Result<Struck, CliError> {
         revoked: Revoked {
             name: record.id.clone(),
             reader: None,
+            recipients: Vec::new(),
             compromised: vec![record.id],
         },
         text: None,
@@ -172,6 +198,7 @@ fn strike_reader(project: &mut Project, name: &str, text: &str) -> Result<Struck
             zone,
             section: without.section,
         }),
+        recipients: Vec::new(),
         compromised: given.iter().map(|r| r.id.clone()).collect(),
     };
     let recipients = given.iter().map(|r| r.recipient.clone()).collect();
@@ -191,6 +218,17 @@ fn strike_reader(project: &mut Project, name: &str, text: &str) -> Result<Struck
 }
 
 impl Struck {
+    /// A revocation of recipients that read everything; `text` is `cofferdam.toml` without them, if it changes.
+    pub fn of_party(revoked: Revoked, replace: Vec<Holder>, text: Option<String>) -> Self {
+        Self {
+            revoked,
+            replace,
+            text,
+            target: None,
+            recipients: Vec::new(),
+        }
+    }
+
     /// Writes the topology without the reader.
     ///
     /// # Errors

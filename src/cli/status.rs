@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::apply::JournalFile;
 use crate::cli::context::Context;
+use crate::cli::departures;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::project::{Project, load_ledger, load_topology};
 use crate::cli::prove::prove_all;
@@ -68,6 +69,9 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
         now,
     });
     standing.drift.extend(damaged);
+    standing
+        .drift
+        .extend(departures::drift(&git, &topology, &ledger, &documents)?);
     let progress = JournalFile::unfinished_progress(git.root())?;
     let mut readers = reader_phases(&PhaseInput {
         topology: &topology,

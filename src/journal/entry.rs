@@ -83,6 +83,16 @@ pub enum Step {
         /// Its id.
         id: String,
     },
+    /// Seal an identity that exists to operators and recovery that came since.
+    Seal {
+        /// Its id.
+        id: String,
+    },
+    /// Remove a sealed file that is for nobody who is left.
+    Unseal {
+        /// The file's name.
+        name: String,
+    },
     /// Hold the ref that lets one run at a time work, with the run's state behind it; again whenever that is renewed.
     Lease {
         /// The commit that the ref is moved to.

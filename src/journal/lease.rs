@@ -189,6 +189,8 @@ fn is_everybodys(step: &Step) -> bool {
         | Step::Publish
         | Step::Push
         | Step::Restore { .. }
+        | Step::Seal { .. }
+        | Step::Unseal { .. }
         | Step::Uncommit => false,
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use age::ssh::ParseRecipientKeyError;
+use sha2::{Digest, Sha256};
 
 /// An age recipient as text that parsed: `age1…`, `ssh-ed25519 …`, `ssh-rsa …` or a plugin's `age1<name>1…`.
 ///
@@ -102,6 +103,12 @@ impl Recipient {
             (Some(head), Some(tail)) if head.len() + 3 < self.key.len() => format!("{head}…{tail}"),
             _ => self.key.to_string(),
         }
+    }
+
+    /// The first 8 hex digits of the SHA-256 of its key: the mark by which a sealed file's name tells to whom it is sealed.
+    pub fn seal_mark(&self) -> String {
+        let digest = Sha256::digest(self.key());
+        digest.iter().take(4).map(|b| format!("{b:02x}")).collect()
     }
 
     /// The name of the plugin that wraps to it; none for the kinds that need no plugin.

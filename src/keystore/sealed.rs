@@ -1,7 +1,6 @@
 //! Identities sealed to operators and to recovery: a key file, age-encrypted to one recipient each, safe in git.
 
 use secrecy::ExposeSecret;
-use sha2::{Digest, Sha256};
 
 use crate::keys::wrap::{UnwrapError, WrapError, wrap};
 use crate::keys::{Identity, IdentitySet, KeyFile, KeyFileError, LabelledWrap, Recipient};
@@ -30,9 +29,7 @@ pub enum UnsealError {
 /// The name of the file of the identity `id` sealed to `recipient`: `<id>.<first 8 hex of its SHA-256>.age`. The comment
 /// of an SSH recipient does not count.
 pub fn sealed_file_name(id: &str, recipient: &Recipient) -> String {
-    let digest = Sha256::digest(recipient.key());
-    let [a, b, c, d] = [digest[0], digest[1], digest[2], digest[3]];
-    format!("{id}.{a:02x}{b:02x}{c:02x}{d:02x}.age")
+    format!("{id}.{}.age", recipient.seal_mark())
 }
 
 /// Seals `identity` to `recipient`: an armored age file that holds a key file, which `age -d` opens as well.
@@ -109,6 +106,8 @@ fn identity_in(plain: &SecretBytes) -> Result<Identity, UnsealError> {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
 
     #[test]

@@ -8,7 +8,7 @@ mod record;
 mod state;
 
 pub use generation::{Generation, Mark, NoGeneration};
-pub use record::{Holder, ReadBack, Receipt, ReceiptKind, Record, Tombstone};
+pub use record::{Holder, ReadBack, Receipt, ReceiptKind, Record, RevokedParty, Tombstone};
 pub use state::{State, TransitionError};
 
 use jiff::Timestamp;
@@ -40,6 +40,9 @@ pub struct Ledger {
     /// Readers that were revoked, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     revoked: Vec<Tombstone>,
+    /// Operators and recovery that were revoked, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    revoked_parties: Vec<RevokedParty>,
 }
 
 /// Why a ledger could not be read or changed.
@@ -231,6 +234,24 @@ impl Ledger {
         }
         self.revoked.retain(|t| t.name != tombstone.name);
         self.revoked.push(tombstone);
+    }
+
+    /// The operator or recovery that was revoked with this recipient.
+    pub fn revoked_party(&self, recipient: &Recipient) -> Option<&RevokedParty> {
+        let mut parties = self.revoked_parties.iter();
+        parties.find(|party| party.recipient == *recipient)
+    }
+
+    /// The operators and recovery recipients that were revoked, oldest first.
+    pub fn revoked_parties(&self) -> &[RevokedParty] {
+        &self.revoked_parties
+    }
+
+    /// Notes that an operator, or recovery, is revoked; once noted it stays.
+    pub fn revoke_party(&mut self, party: RevokedParty) {
+        if self.revoked_party(&party.recipient).is_none() {
+            self.revoked_parties.push(party);
+        }
     }
 
     /// Keeps the newest receipt of each reader for an identity.

@@ -140,6 +140,18 @@ pub struct ReadBack {
     pub read_back: Timestamp,
 }
 
+/// An operator, or recovery, that was revoked: its recipient is never trusted again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedParty {
+    /// `operator laptop`, `recovery`.
+    pub name: String,
+    /// Its recipient.
+    pub recipient: Recipient,
+    /// When it was revoked.
+    pub at: Timestamp,
+}
+
 /// A reader that was revoked: it stays known, and is looked at again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

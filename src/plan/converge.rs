@@ -12,13 +12,14 @@ use crate::inventory::{DocumentFacts, Reach, RepoFacts, TargetFacts};
 use crate::keys::Recipient;
 use crate::ledger::{Holder, Ledger, State};
 use crate::plan::access::{self, Access};
+use crate::plan::departed::{self, DepartedInput, Exposed, Former, Seals};
 use crate::plan::kept::{self, Kept};
 use crate::plan::readers::Readers;
 use crate::plan::retiring::retiring;
 use crate::plan::supposed::supposed;
 use crate::plan::{
     Goal, Party, Plan, PlanProblem, PlannedDocument, PlannedIdentity, PlannedReader, PlannedRules,
-    RetiringIdentity, Revoked, reader_safety,
+    PlannedSeal, RetiringIdentity, Revoked, reader_safety,
 };
 use crate::repo_path::RepoPath;
 use crate::topology::{ClusterTarget, Topology};
@@ -46,6 +47,10 @@ pub struct PlanInput<'a> {
     pub without: &'a [String],
     /// Revoke: what is revoked.
     pub revoked: Option<&'a Revoked>,
+    /// The sealed files that there are and were.
+    pub seals: &'a Seals,
+    /// Operators and recovery of earlier topologies.
+    pub formers: &'a [Former],
     /// The operator's word on single cases.
     pub leave: &'a Leave,
 }
@@ -68,18 +73,27 @@ pub struct Leave {
 pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
     let targets = &supposed(input);
     let mut problems = role_problems(input, targets);
-    let identities = identities(input);
+    let left = input.left();
+    let departed = departed::departed(&left, input.recipients());
+    let exposed = departed::exposed(&left, &departed);
+    // Who left a topology that is converged on costs what it knows (protocol rule 4).
+    let converges = matches!(input.goal, Goal::Split | Goal::Sync);
+    let mut replace: Vec<Holder> = input.replace.to_vec();
+    if converges {
+        replace.extend(exposed.iter().map(|e| e.holder.clone()));
+    }
+    let identities = identities(input, &replace);
     let always = access::always(input.topology);
 
     let without = kept::without(input, targets, &identities);
-    let mut kept = match kept::kept(input, targets, &identities, &without) {
+    let mut kept = match kept::kept(input, targets, &identities, &without, &departed) {
         Ok(kept) => kept,
         Err(cannot) => {
             problems.extend(cannot);
             Vec::new()
         }
     };
-    let retiring = retiring(input, targets, &identities, &kept, &mut problems);
+    let retiring = retiring(input, targets, &identities, &kept, &departed, &mut problems);
     for kept in &mut kept {
         // One that is still to be adopted gets its id there.
         let known = retiring.iter().find(|r| r.recipient == kept.recipient);
@@ -87,6 +101,12 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
     }
     let access = Access::new(input.topology, &identities, &kept);
     let gone: BTreeSet<&Recipient> = retiring.iter().map(|r| &r.recipient).collect();
+    let departing: Vec<&Recipient> = departed
+        .iter()
+        .filter_map(|d| d.recipient.as_ref())
+        .filter(|r| converges || input.revoked.is_some_and(|v| v.recipients.contains(r)))
+        .collect();
+    let leaving: BTreeSet<&Recipient> = gone.iter().copied().chain(departing).collect();
 
     let mut documents = Vec::new();
     let mut after_by_path: BTreeMap<&RepoPath, Vec<Party>> = BTreeMap::new();
@@ -99,7 +119,7 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
                     after.retain(|party| opened_before(input, document, party, &identities));
                 }
                 after.extend(always.iter().cloned());
-                if concerned(input, document, &gone)
+                if concerned(input, document, &leaving)
                     && needs_rewrite(document, &after, &identities, &kept)
                 {
                     problems.extend(document_problems(input, document));
@@ -136,14 +156,18 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
         .repo
         .documents
         .iter()
-        .filter(|d| d.recipients.iter().any(|r| gone.contains(r)))
+        .filter(|d| d.recipients.iter().any(|r| leaving.contains(r)))
         .map(|d| d.values)
         .sum();
     let plan = Plan {
         version: 1,
         goal: input.goal,
         revoked: input.revoked.cloned(),
-        notes: notes(&readers, &retiring, input.topology),
+        notes: notes(input, &readers, &retiring, &exposed, &replace),
+        seals: seals(&identities, &left, converges),
+        unseals: unseals(input, &left, converges),
+        uses: Vec::new(),
+        departed,
         identities,
         retiring,
         always,
@@ -167,14 +191,62 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
     }
 }
 
+impl<'a> PlanInput<'a> {
+    /// What departures are told from.
+    fn left(&self) -> DepartedInput<'a> {
+        DepartedInput {
+            topology: self.topology,
+            ledger: self.ledger,
+            seals: self.seals,
+            formers: self.formers,
+        }
+    }
+
+    fn recipients(&self) -> impl Iterator<Item = &'a [Recipient]> {
+        let documents = self.repo.documents.iter();
+        documents.map(|d| d.recipients.as_slice())
+    }
+}
+
+/// The identities that are sealed to operators and recovery that came since.
+fn seals(
+    identities: &[PlannedIdentity],
+    left: &DepartedInput<'_>,
+    converges: bool,
+) -> Vec<PlannedSeal> {
+    if !converges {
+        return Vec::new();
+    }
+    let lacking = departed::lacking(left).into_iter();
+    lacking
+        .map(|(id, to)| PlannedSeal {
+            is_live: identities
+                .iter()
+                .any(|i| i.id == id && i.recipient.is_some()),
+            id,
+            to,
+        })
+        .collect()
+}
+
+/// The sealed files that are for nobody who is left; of a revocation, those for whom it revokes.
+fn unseals(input: &PlanInput<'_>, left: &DepartedInput<'_>, converges: bool) -> Vec<String> {
+    let revoked = input.revoked.map_or(&[][..], |r| &r.recipients);
+    let marks: Vec<String> = revoked.iter().map(Recipient::seal_mark).collect();
+    let is_revoked =
+        |name: &String| Seals::of_name(name).is_some_and(|(_, mark)| marks.contains(&mark));
+    let stale = departed::stale_files(left).into_iter();
+    stale.filter(|name| converges || is_revoked(name)).collect()
+}
+
 /// One identity for each holder that has a reader: the live one of the ledger, else one to be minted.
-fn identities(input: &PlanInput<'_>) -> Vec<PlannedIdentity> {
+fn identities(input: &PlanInput<'_>, replace: &[Holder]) -> Vec<PlannedIdentity> {
     let mut planned: Vec<PlannedIdentity> = Vec::new();
     for (holder, stem) in access::holders(input.topology) {
         let live = input
             .ledger
             .live(&holder)
-            .filter(|_| !input.replace.contains(&holder));
+            .filter(|_| !replace.contains(&holder));
         let identity = match live {
             Some(record) => PlannedIdentity {
                 id: record.id.clone(),
@@ -182,7 +254,8 @@ fn identities(input: &PlanInput<'_>) -> Vec<PlannedIdentity> {
                 recipient: Some(record.recipient.clone()),
             },
             None => {
-                let taken: Vec<String> = planned.iter().map(|p| p.id.clone()).collect();
+                let planned = planned.iter().map(|p| &p.id);
+                let taken: Vec<String> = planned.chain(input.seals.ids()).cloned().collect();
                 PlannedIdentity {
                     id: input.ledger.free_id(&stem, input.now, &taken),
                     holder,
@@ -218,6 +291,11 @@ fn role_problems(input: &PlanInput<'_>, targets: &[TargetFacts]) -> Vec<PlanProb
             clash(format!("held by {}", holders.join(", ")));
         } else if let Some(record) = input.ledger.record_of(recipient) {
             clash(format!("the recipient of {} ({})", record.id, record.state));
+        } else if let Some(revoked) = input.ledger.revoked_party(recipient) {
+            clash(format!(
+                "that of {}, revoked at {}",
+                revoked.name, revoked.at
+            ));
         }
     }
     problems
@@ -240,10 +318,14 @@ fn needs_rewrite(
     wanted.is_none_or(|wanted| wanted != document.recipients.iter().collect())
 }
 
-/// A rotation rewrites what the identities it replaces open, and nothing else.
-fn concerned(input: &PlanInput<'_>, document: &DocumentFacts, gone: &BTreeSet<&Recipient>) -> bool {
+/// A rotation rewrites what the identities it replaces open, and nothing else; a revocation what it takes from somebody.
+fn concerned(
+    input: &PlanInput<'_>,
+    document: &DocumentFacts,
+    leaving: &BTreeSet<&Recipient>,
+) -> bool {
     !matches!(input.goal, Goal::Rotate | Goal::Revoke)
-        || document.recipients.iter().any(|r| gone.contains(r))
+        || document.recipients.iter().any(|r| leaving.contains(r))
 }
 
 fn document_problems(input: &PlanInput<'_>, document: &DocumentFacts) -> Vec<PlanProblem> {
@@ -283,14 +365,17 @@ fn widening(
             continue;
         }
         for (reader, target) in readers.iter().zip(targets) {
+            // Who is new in a zone reads what the zone reads: its section of `cofferdam.toml` says so by name.
+            let joined = is_new_in_zone(input, target);
             let reads = document
                 .after
                 .iter()
                 .any(|p| matches!(p, Party::Identity(id) if reader.needs.contains(id)));
-            let read = document
-                .before
-                .iter()
-                .any(|r| target.held.contains(r) || was_held_by(input, target, r));
+            let read = document.before.iter().any(|r| {
+                target.held.contains(r)
+                    || was_held_by(input, target, r)
+                    || (joined && could_in_zone(input, target, r))
+            });
             if reads && !read {
                 problems.push(PlanProblem::Widening {
                     path: document.path.clone(),
@@ -335,6 +420,32 @@ fn was_held_by(input: &PlanInput<'_>, target: &TargetFacts, recipient: &Recipien
     })
 }
 
+/// Whether no identity of its zone, or of its own, was ever given to a reader.
+fn is_new_in_zone(input: &PlanInput<'_>, target: &TargetFacts) -> bool {
+    let mut records = input.ledger.records().iter();
+    !records.any(|r| r.was_given_to(&target.name) && is_of_zone(input, &r.holder, target))
+        && input
+            .ledger
+            .records()
+            .iter()
+            .any(|r| is_of_zone(input, &r.holder, target))
+}
+
+/// Whether a recipient is one of the reader's zone: its zone's, or that of one of its hosts.
+fn could_in_zone(input: &PlanInput<'_>, target: &TargetFacts, recipient: &Recipient) -> bool {
+    let record = input.ledger.record_of(recipient);
+    record.is_some_and(|r| r.state != State::Withdrawn && is_of_zone(input, &r.holder, target))
+}
+
+fn is_of_zone(input: &PlanInput<'_>, holder: &Holder, target: &TargetFacts) -> bool {
+    match holder {
+        Holder::Zone(zone) => *zone == target.zone,
+        Holder::Host(host) => access::zone_of_reader(input.topology, host)
+            .is_some_and(|zone| zone.name == target.zone),
+        Holder::Shared(_) => false,
+    }
+}
+
 /// Whether a recipient was minted for a zone or host, rather than adopted.
 fn is_of_a_zone(input: &PlanInput<'_>, recipient: &Recipient) -> bool {
     let record = input.ledger.record_of(recipient);
@@ -342,11 +453,21 @@ fn is_of_a_zone(input: &PlanInput<'_>, recipient: &Recipient) -> bool {
 }
 
 fn notes(
+    input: &PlanInput<'_>,
     readers: &[PlannedReader],
     retiring: &[RetiringIdentity],
-    topology: &Topology,
+    exposed: &[Exposed],
+    replace: &[Holder],
 ) -> Vec<String> {
     let mut notes = Vec::new();
+    let topology = input.topology;
+    for Exposed { id, holder, why } in exposed {
+        notes.push(match replace.contains(holder) {
+            true if input.goal == Goal::Revoke => continue,
+            true => format!("{id} is replaced: {why}"),
+            false => format!("{why}: {id} stays until cofferdam sync replaces it"),
+        });
+    }
     for reader in readers.iter().filter(|r| !r.reach.is_read()) {
         let what = match reader.reach {
             Reach::Unreachable => "cannot be reached",

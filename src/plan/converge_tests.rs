@@ -19,6 +19,8 @@ struct World {
     goal: Goal,
     replace: Vec<Holder>,
     without: Vec<String>,
+    seals: Seals,
+    formers: Vec<Former>,
 }
 
 fn recipient() -> Recipient {
@@ -110,12 +112,16 @@ local = "targets/aegis"
             goal: Goal::Split,
             replace: Vec::new(),
             without: Vec::new(),
+            seals: Seals::default(),
+            formers: Vec::new(),
         }
     }
 
     fn plan(&self) -> Result<Plan, Vec<PlanProblem>> {
         plan(&PlanInput {
             revoked: None,
+            seals: &self.seals,
+            formers: &self.formers,
             goal: self.goal,
             replace: &self.replace,
             topology: &self.topology,
@@ -233,6 +239,15 @@ fn split_world() -> (World, crate::plan::Roster) {
         let mut record = Record::minted(&identity.id, identity.holder.clone(), minted, now());
         record.state = State::Active;
         world.ledger.add(record).unwrap();
+        for (to, _) in world.topology.always() {
+            let pair = (identity.id.clone(), to.seal_mark());
+            world.seals.now.insert(pair.clone());
+            world.seals.ever.insert(pair);
+        }
+    }
+    for (to, _) in world.topology.always() {
+        let pair = ("shared-2026-11".to_owned(), to.seal_mark());
+        world.seals.now.insert(pair);
     }
     let mut adopted = Record::adopted("shared-2026-11", world.shared.clone(), now());
     adopted.state = State::Retired;

@@ -5,7 +5,7 @@ use crate::keys::Recipient;
 use crate::ledger::{Ledger, Record, State};
 use crate::plan::access::{self, Access};
 use crate::plan::converge::PlanInput;
-use crate::plan::{Party, Plan, PlanProblem, PlannedIdentity, RetiringIdentity};
+use crate::plan::{Departed, Party, Plan, PlanProblem, PlannedIdentity, RetiringIdentity};
 
 /// An identity that stays a recipient for a reader's sake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,12 @@ pub(super) fn kept(
     targets: &[TargetFacts],
     identities: &[PlannedIdentity],
     without: &[String],
+    departed: &[Departed],
 ) -> Result<Vec<Kept>, Vec<PlanProblem>> {
+    let compromised = input.revoked.map_or(&[][..], |r| &r.compromised);
+    let keepable = |record: &Record, reader: &str| {
+        keepable(input.ledger, record, reader, compromised, departed)
+    };
     let mut kept = Vec::new();
     let mut problems = Vec::new();
     for target in targets.iter().filter(|t| without.contains(&t.name)) {
@@ -65,7 +70,7 @@ pub(super) fn kept(
         };
         match last_proven(input.ledger, &target.name) {
             Some(record) if serves(&record.recipient) => {}
-            Some(record) => match keepable(input.ledger, record, &target.name) {
+            Some(record) => match keepable(record, &target.name) {
                 Ok(()) => kept.push(Kept {
                     reader: target.name.clone(),
                     id: Some(record.id.clone()),
@@ -82,7 +87,7 @@ pub(super) fn kept(
                 });
                 for recipient in held {
                     let record = input.ledger.record_of(recipient);
-                    match record.map_or(Ok(()), |r| keepable(input.ledger, r, &target.name)) {
+                    match record.map_or(Ok(()), |r| keepable(r, &target.name)) {
                         Ok(()) => kept.push(Kept {
                             reader: target.name.clone(),
                             id: record.map(|r| r.id.clone()),
@@ -115,7 +120,13 @@ pub fn last_proven<'a>(ledger: &'a Ledger, reader: &str) -> Option<&'a Record> {
 }
 
 /// Whether documents may stay wrapped to an identity.
-fn keepable(ledger: &Ledger, record: &Record, reader: &str) -> Result<(), PlanProblem> {
+fn keepable(
+    ledger: &Ledger,
+    record: &Record,
+    reader: &str,
+    compromised: &[String],
+    departed: &[Departed],
+) -> Result<(), PlanProblem> {
     let cannot = |why: String| {
         Err(PlanProblem::CannotKeep {
             reader: reader.to_owned(),
@@ -123,8 +134,14 @@ fn keepable(ledger: &Ledger, record: &Record, reader: &str) -> Result<(), PlanPr
             why,
         })
     };
-    if record.state == State::Compromised {
+    if record.state == State::Compromised || compromised.contains(&record.id) {
         return cannot("it is compromised".to_owned());
+    }
+    if let Some(left) = departed
+        .iter()
+        .find(|d| d.could_unseal.contains(&record.id))
+    {
+        return cannot(format!("{} could unseal it and left", left.name));
     }
     match ledger
         .revoked()
@@ -190,7 +207,9 @@ impl Plan {
             }
         };
         for record in ids.iter().filter_map(|id| ledger.record(id)) {
-            keepable(ledger, record, reader)?;
+            let revoked = self.revoked.as_ref();
+            let compromised = revoked.map_or(&[][..], |r| &r.compromised);
+            keepable(ledger, record, reader, compromised, &self.departed)?;
         }
         Ok(ids)
     }

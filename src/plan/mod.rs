@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod converge;
+pub mod departed;
 pub mod drift;
 pub mod duties;
 pub mod kept;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use departed::Departed;
 pub use problem::PlanProblem;
 
 use crate::inventory::{Digest, Reach, ReaderKind};
@@ -52,7 +54,11 @@ pub struct Revoked {
     /// What the topology said of the reader; none: an identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reader: Option<RevokedReader>,
-    /// The ids of the identities that are compromised: all that the reader was ever given, in any state.
+    /// Its recipients, if it is an operator, or recovery.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<Recipient>,
+    /// The ids of the identities that are compromised: all that the reader was ever given, or that were ever sealed to the
+    /// operator, in any state.
     pub compromised: Vec<String>,
 }
 
@@ -83,6 +89,18 @@ pub struct Plan {
     pub retiring: Vec<RetiringIdentity>,
     /// Who reads everything: operators, then recovery.
     pub always: Vec<Party>,
+    /// Operators and recovery that left, and could open or unseal something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub departed: Vec<Departed>,
+    /// Identities that are sealed to further parties.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seals: Vec<PlannedSeal>,
+    /// The sealed files, by name, that leave the work tree: they are for nobody who is left. History keeps them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseals: Vec<String>,
+    /// Readers that nobody declared, as far as files tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uses: Vec<PlannedUse>,
     /// The documents to rewrite, by path.
     pub documents: Vec<PlannedDocument>,
     /// SOPS documents in the repository, rewritten or not.
@@ -124,6 +142,30 @@ pub struct RetiringIdentity {
     /// Readers that the run goes on without: documents they read stay wrapped to it, and their zone keeps it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept_for: Vec<String>,
+}
+
+/// An identity that is sealed to operators or recovery that came since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedSeal {
+    /// Its name in the ledger.
+    pub id: String,
+    /// Whether documents are wrapped to it now.
+    pub is_live: bool,
+    /// To whom.
+    pub to: Vec<Party>,
+}
+
+/// A reader that nobody declared (protocol rule 23).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedUse {
+    /// By which it is dismissed: `ci:.github/workflows/deploy.yml`.
+    pub name: String,
+    /// What it is, and where that is written.
+    pub text: String,
+    /// Whether it stops the run until it is declared or dismissed by name, whatever else is confirmed.
+    pub stops: bool,
 }
 
 /// Somebody a document is wrapped to.
@@ -224,6 +266,27 @@ impl Plan {
                 .iter()
                 .all(|r| r.without || r.receives.is_empty() && r.loses.is_empty())
             && self.identities.iter().all(|i| i.recipient.is_some())
+            && self.unseals.is_empty()
+            && !self.seals.iter().any(|seal| seal.is_live)
+    }
+
+    /// The recipients that no document stays wrapped to: those that retire, and those of who left.
+    pub fn leaving_recipients(&self) -> Vec<Recipient> {
+        let retiring = self.retiring.iter().map(|r| r.recipient.clone());
+        let departed = self.departing().into_iter().cloned();
+        retiring.chain(departed).collect()
+    }
+
+    /// The recipients of operators and recovery that this plan takes from documents: a rotation leaves that to `sync`.
+    pub fn departing(&self) -> Vec<&Recipient> {
+        let all = self.departed.iter().filter_map(|d| d.recipient.as_ref());
+        match (self.goal, &self.revoked) {
+            (Goal::Split | Goal::Sync, _) => all.collect(),
+            (Goal::Revoke, Some(revoked)) => {
+                all.filter(|r| revoked.recipients.contains(r)).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// The identity with this id.

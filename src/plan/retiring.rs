@@ -8,7 +8,7 @@ use crate::ledger::State;
 use crate::plan::access;
 use crate::plan::converge::PlanInput;
 use crate::plan::kept::Kept;
-use crate::plan::{Goal, Party, PlanProblem, PlannedIdentity, RetiringIdentity};
+use crate::plan::{Departed, Goal, Party, PlanProblem, PlannedIdentity, RetiringIdentity};
 use crate::repo_path::RepoPath;
 
 /// Protocol rule 8: which recipients leave, and which nobody knows.
@@ -17,6 +17,7 @@ pub(super) fn retiring(
     targets: &[TargetFacts],
     identities: &[PlannedIdentity],
     kept: &[Kept],
+    departed: &[Departed],
     problems: &mut Vec<PlanProblem>,
 ) -> Vec<RetiringIdentity> {
     let mut known: BTreeSet<Recipient> = identities
@@ -49,7 +50,9 @@ pub(super) fn retiring(
     for record in input.ledger.records() {
         let leaves = record.state == State::Retiring || !known.contains(&record.recipient);
         let held = targets.iter().any(|t| t.held.contains(&record.recipient));
-        if leaves && held {
+        // One that serves nobody any more, while no document and no reader that is known has it.
+        let is_over = record.state.is_live() && matches!(input.goal, Goal::Split | Goal::Sync);
+        if leaves && (held || is_over) {
             found.entry(&record.recipient).or_default();
         }
     }
@@ -66,6 +69,11 @@ pub(super) fn retiring(
         let dropped = input.leave.drop.contains(recipient);
         // A revocation does not wait for somebody to look into a recipient that nobody knows: it keeps none.
         let dropped = dropped || input.goal == Goal::Revoke;
+        // Who read everything and left is no identity of ours, whether it is at hand or not.
+        let mut known = departed.iter().filter_map(|d| d.recipient.as_ref());
+        if held_by.is_empty() && known.any(|r| r == recipient) {
+            continue;
+        }
         if !at_hand && held_by.is_empty() && record.is_none() && !dropped {
             problems.push(PlanProblem::UnknownRecipient {
                 recipient: recipient.clone(),

@@ -140,12 +140,7 @@ pub fn rewritten(input: &RulesInput<'_>) -> Result<Rewritten, Vec<RulesFailure>>
         .iter()
         .map(|path| (path.clone(), meant(path)))
         .collect();
-    let retiring: Vec<Recipient> = input
-        .plan
-        .retiring
-        .iter()
-        .map(|r| r.recipient.clone())
-        .collect();
+    let retiring = input.plan.leaving_recipients();
     rules::rewrite(
         input.current,
         &RewriteRequest {

@@ -54,8 +54,15 @@ fn named(plan: &Plan, recipient: &Recipient) -> Value {
         Party::Operator { recipient: r, .. } | Party::Recovery { recipient: r } => r == recipient,
         Party::Identity(_) => false,
     });
-    match always {
-        Some(known) => party(plan, known),
-        None => json!({ "role": "unknown", "name": null, "recipient": recipient }),
+    let left = plan
+        .departed
+        .iter()
+        .find(|d| d.recipient.as_ref() == Some(recipient));
+    match (always, left) {
+        (Some(known), _) => party(plan, known),
+        (None, Some(left)) => {
+            json!({ "role": "departed", "name": left.name, "recipient": recipient })
+        }
+        (None, None) => json!({ "role": "unknown", "name": null, "recipient": recipient }),
     }
 }

@@ -31,6 +31,7 @@ pub fn plan_text(plan: &Plan) -> String {
     }
     let _ = writeln!(text, "{}   {}\n", headline(plan), scope.join(", "));
     text.push_str(&zones(plan));
+    text.push_str(&departed(plan));
     text.push('\n');
     text.push_str(&files(plan));
     text.push_str(&readers(plan));
@@ -39,8 +40,14 @@ pub fn plan_text(plan: &Plan) -> String {
     for note in &plan.notes {
         text.push_str(&wrapped("  !", note, "    "));
     }
+    for used in &plan.uses {
+        let mark = if used.stops { "stops" } else { "used" };
+        let what = format!("{}: {}", used.name, used.text);
+        text.push_str(&wrapped(&format!("  ? {mark}"), &what, "    "));
+    }
     if plan.exposed_values > 0 {
-        let names: Vec<String> = plan.retiring.iter().map(|r| r.recipient.short()).collect();
+        let leaving = plan.leaving_recipients();
+        let names: Vec<String> = leaving.iter().map(|r| r.short()).collect();
         let note = format!(
             "{} stay readable in git history to whoever took {}: cofferdam exposure lists them afterwards",
             count(plan.exposed_values, "value"),
@@ -67,6 +74,9 @@ fn headline(plan: &Plan) -> String {
         ),
         _ if plan.goal == Goal::Rotate => format!("Rotate {}", identities(new)),
         0 => format!("Bring {} up to date", count(zones.len(), "zone")),
+        _ if plan.goal == Goal::Sync => {
+            format!("Bring {} up to date", count(zones.len(), "zone"))
+        }
         n => format!("Split {} into {}", shared(n), count(zones.len(), "zone")),
     }
 }
@@ -122,6 +132,30 @@ fn zones(plan: &Plan) -> String {
     let mut text = table.render_within(WIDTH);
     let always = format!("also opens for {}", always.join(", "));
     text.push_str(&wrapped("  every file", &always, "    "));
+    text
+}
+
+/// Who read everything and left: what that opened, and what could be unsealed by it.
+fn departed(plan: &Plan) -> String {
+    let departing = plan.departing();
+    let mut text = String::new();
+    for left in &plan.departed {
+        let whose = match &left.recipient {
+            Some(recipient) => format!("{} ({})", left.name, recipient.short()),
+            None => left.name.clone(),
+        };
+        let leaves = match &left.recipient {
+            Some(recipient) => departing.contains(&recipient),
+            None => matches!(plan.goal, Goal::Split | Goal::Sync),
+        };
+        let after = if leaves { 0 } else { left.opens };
+        let mut what = format!("{whose}: opens {} → {after}", left.opens);
+        if !left.could_unseal.is_empty() {
+            let ids = left.could_unseal.join(", ");
+            what.push_str(&format!(", could unseal {ids}"));
+        }
+        text.push_str(&wrapped("  left      ", &what, "    "));
+    }
     text
 }
 
@@ -218,6 +252,11 @@ fn named(plan: &Plan, recipient: &crate::keys::Recipient) -> String {
     };
     of_identity
         .or_else(of_party)
+        .or_else(|| {
+            let mut left = plan.departed.iter();
+            let left = left.find(|d| d.recipient.as_ref() == Some(recipient))?;
+            Some(format!("{} ({})", left.name, recipient.short()))
+        })
         .unwrap_or_else(|| recipient.short())
 }
 
@@ -289,8 +328,27 @@ fn steps(plan: &Plan) -> String {
             count(losing, "reader")
         )
     };
+    let mut first = vec![format!("mint {}", identities(minted))];
+    if !plan.seals.is_empty() {
+        let to: BTreeSet<String> = plan
+            .seals
+            .iter()
+            .flat_map(|s| &s.to)
+            .map(Party::label)
+            .collect();
+        let to: Vec<String> = to.into_iter().collect();
+        first.push(format!(
+            "seal {} to {} as well",
+            identities(plan.seals.len()),
+            to.join(", ")
+        ));
+    }
+    let mut publish = "publish (commit)".to_owned();
+    if !plan.unseals.is_empty() {
+        let files = count(plan.unseals.len(), "sealed file");
+        publish = format!("publish (commit), without {files} of those who left");
+    }
     let steps = [
-        format!("mint {}", identities(minted)),
         format!("ship to {}", count(receiving, "reader")),
         "prove that each reader opens what it should, and nothing else".to_owned(),
         format!(
@@ -301,9 +359,10 @@ fn steps(plan: &Plan) -> String {
             "rewrite {} under new data keys",
             count(plan.documents.len(), "document")
         ),
-        "publish (commit)".to_owned(),
+        publish,
         retire,
     ];
+    let steps = first.into_iter().chain(steps);
     let mut text = String::new();
     for (number, step) in (1..).zip(steps) {
         text.push_str(&wrapped(&format!("  {number}"), &step, "    "));

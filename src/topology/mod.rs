@@ -10,6 +10,7 @@ pub mod file_set;
 pub mod gate;
 pub mod glob;
 pub mod host;
+pub mod operators;
 pub mod parse;
 pub mod problem;
 pub mod publish;

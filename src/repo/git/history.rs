@@ -1,7 +1,7 @@
 //! Every version of every file that any ref still reaches.
 
-use std::collections::HashMap;
-use std::ffi::OsString;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::process::Stdio;
@@ -9,7 +9,9 @@ use std::process::Stdio;
 use jiff::Timestamp;
 
 use super::call::Purpose;
+use super::read::pathspec;
 use super::{Git, GitError, Oid};
+use crate::repo_path::RepoPath;
 
 /// A version of a file: its name, its content by name, and since when there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,6 +166,53 @@ impl Git {
                 what: format!("{} sizes for {} objects", sizes.len(), oids.len()),
             })
         }
+    }
+
+    /// The names that files directly in `folder` ever had in the history of HEAD.
+    ///
+    /// # Errors
+    /// See [`GitError`].
+    pub fn names_ever_in(&self, folder: &RepoPath) -> Result<BTreeSet<String>, GitError> {
+        if self.head()?.is_none() {
+            return Ok(BTreeSet::new());
+        }
+        let spec = pathspec(folder);
+        let mut args: Vec<&OsStr> = ["-z", "-m", "--full-history", "--name-only", "--no-renames"]
+            .map(OsStr::new)
+            .to_vec();
+        args.extend(["--no-show-signature", "--format=", "HEAD", "--"].map(OsStr::new));
+        args.push(&spec);
+        let output = self.read("log", &args)?;
+        let prefix = format!("{folder}/");
+        let names = output.split(|byte| *byte == 0).filter_map(|record| {
+            let path = std::str::from_utf8(record.trim_ascii_start()).ok()?;
+            let name = path.strip_prefix(&prefix)?;
+            (!name.contains('/')).then(|| name.to_owned())
+        });
+        Ok(names.collect())
+    }
+
+    /// Every content that the file at `path` had in the history of HEAD, newest first.
+    ///
+    /// # Errors
+    /// See [`GitError`].
+    pub fn contents_ever(&self, path: &RepoPath) -> Result<Vec<Vec<u8>>, GitError> {
+        if self.head()?.is_none() {
+            return Ok(Vec::new());
+        }
+        let spec = pathspec(path);
+        let mut args: Vec<&OsStr> = ["--full-history", "HEAD", "--"].map(OsStr::new).to_vec();
+        args.push(&spec);
+        let output = self.read("rev-list", &args)?;
+        let mut contents = Vec::new();
+        for line in String::from_utf8_lossy(&output).lines() {
+            if let Some(content) = self.blob(line, path)?
+                && !contents.contains(&content)
+            {
+                contents.push(content);
+            }
+        }
+        Ok(contents)
     }
 
     /// Whether this clone lacks the beginning of its history.
