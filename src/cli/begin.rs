@@ -16,6 +16,7 @@ use crate::cli::project::Project;
 use crate::cli::remote;
 use crate::cli::revoke;
 use crate::cli::run_outcome;
+use crate::cli::uses;
 use crate::journal::{Entry, Options, ReviewBranch, RunId};
 use crate::plan::{Goal, Plan};
 use crate::report::plan_text::plan_text;
@@ -151,6 +152,7 @@ pub fn run(
         .then(|| review_branch(&project, asked))
         .transpose()?;
     context.ui.note(plan_text(&plan).trim_end());
+    uses::settle(&plan, args.yes, context)?;
     confirmed::confirm(&project.git, &project.topology, &args.accept, context)?;
     if !args.yes && !context.ui.confirm("\nDo this?")? {
         return Err(CliError::failed("not confirmed; nothing was changed"));

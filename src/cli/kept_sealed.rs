@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "edge: the command line")]
 
+use crate::cli::error::CliError;
 use crate::cli::project::Project;
 use crate::keys::{IdentitySet, Recipient};
 use crate::keystore::sealed;
@@ -59,4 +60,33 @@ pub fn for_documents(project: &Project, documents: &[Found]) -> IdentitySet {
         }
     }
     identities
+}
+
+/// All sealed files of an identity, whoever they are sealed to.
+///
+/// # Errors
+/// The folder, or one of them, cannot be read.
+pub fn sealed_files(project: &Project, id: &str) -> Result<Vec<Vec<u8>>, CliError> {
+    let folder = project.sealed();
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let rest = name
+            .strip_prefix(id)
+            .and_then(|rest| rest.strip_prefix('.'));
+        let is_its = rest.is_some_and(|rest| {
+            let digest = rest.strip_suffix(".age");
+            digest.is_some_and(|digest| !digest.contains('.'))
+        });
+        if is_its && entry.file_type()?.is_file() {
+            files.push(std::fs::read(entry.path())?);
+        }
+    }
+    Ok(files)
 }

@@ -3,6 +3,7 @@
 //! A command is a clap `Args` struct whose docstring is its help text, and `run(args, &Context)`.
 
 mod begin;
+mod belief;
 mod confirmed;
 pub mod context;
 pub mod decrypt;
@@ -40,6 +41,7 @@ pub mod sync;
 pub mod ui;
 pub mod undo;
 mod unopened;
+mod uses;
 pub mod verify;
 
 use std::path::PathBuf;

@@ -5,11 +5,13 @@
 use jiff::Timestamp;
 
 use crate::apply::TOPOLOGY_PATH;
+use crate::cli::belief;
 use crate::cli::context::Context;
 use crate::cli::departures;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::project::Project;
 use crate::cli::revoke::Struck;
+use crate::cli::uses;
 use crate::keys::Recipient;
 use crate::ledger::Holder;
 use crate::plan::converge::{self, Leave, PlanInput};
@@ -219,13 +221,21 @@ pub fn plan(
         formers: &formers,
         leave: &leave,
     })
-    .map_err(|problems| refusal(&problems))?;
-
+    .or_else(|problems| {
+        // A ledger that lies makes problems of its own, whose hints would help whoever made it lie.
+        belief::check(project, &belief::claims_of_ledger(project, &repo, &targets))?;
+        Err(refusal(&problems))
+    })?;
+    belief::check(
+        project,
+        &belief::claims(project, &plan, &repo, &targets, &leave.widen),
+    )?;
+    plan.uses = uses::listed(project, context)?;
     let documents: Vec<RepoPath> = repo.documents.iter().map(|d| d.path.clone()).collect();
-    let previous = previous_topology(project);
+    let previous = previous_topologies(project)?;
     plan.rules = rules::planned(&rules::PlannedInput {
         topology: &project.topology,
-        previous: previous.as_ref(),
+        previous: &previous,
         plan: &plan,
         current: repo.rules.as_deref(),
         documents: &documents,
@@ -235,11 +245,14 @@ pub fn plan(
     Ok(Some(plan))
 }
 
-/// The topology at HEAD, whose rules are ours to replace; none if there is none, or it no longer parses.
-fn previous_topology(project: &Project) -> Option<topology::Topology> {
-    let path = RepoPath::new(TOPOLOGY_PATH).ok()?;
-    let text = project.git.blob("HEAD", &path).ok()??;
-    topology::parse(&String::from_utf8(text).ok()?, TOPOLOGY_PATH).ok()
+/// The topologies of HEAD's history, newest first, whose rules are ours to replace; without those that do not parse.
+fn previous_topologies(project: &Project) -> Result<Vec<topology::Topology>, CliError> {
+    let path = RepoPath::new(TOPOLOGY_PATH)?;
+    let texts = project.git.contents_ever(&path)?.into_iter();
+    let texts = texts.filter_map(|text| String::from_utf8(text).ok());
+    Ok(texts
+        .filter_map(|text| topology::parse(&text, TOPOLOGY_PATH).ok())
+        .collect())
 }
 
 fn refusal(problems: &[PlanProblem]) -> CliError {

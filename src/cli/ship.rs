@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::apply::Observer;
+use crate::cli::belief::{self, Claim};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
+use crate::cli::kept_sealed::sealed_files;
 use crate::cli::narrator::Narrator;
 use crate::cli::project::Project;
 use crate::cli::remote;
@@ -19,13 +21,17 @@ use crate::fleet::{Delivered, Target, TargetError, abreast_telling};
 use crate::inventory::ReaderOutcome;
 use crate::keys::{Identity, Recipient};
 use crate::keystore::sealed;
+use crate::ledger::LEDGER_PATH;
+use crate::plan::access::Access;
 use crate::plan::duties::Duty;
+use crate::repo::atomic_write::{self, Mode};
+use crate::repo_path::RepoPath;
 use crate::report::outcome_text::outcome_text;
 
 /// Deliver to readers the identities that the ledger says they need, beside what they hold.
 ///
 /// For a host that was rebuilt, or restored from a backup. Identities are unsealed with those at hand. Nothing else changes:
-/// no document, no ledger, and no identity leaves. `prove` shows afterwards that they open. Exits with 5 if a reader fails;
+/// no document, and no identity leaves; the ledger notes who was given one for the first time. `prove` shows afterwards that they open. Exits with 5 if a reader fails;
 /// the others are served.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -53,6 +59,8 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     remote::refuse_behind(&project, context)?;
     let documents = documents(&project.git)?;
     let duties = some_duties(&project, &documents, &args.readers)?;
+    belief::check(&project, &claims(&project, &duties, &documents))?;
+    note_given(&project, &duties)?;
     let identities = unseal(&project, &duties)?;
     let outcomes = ship_all(&project, &duties, &identities, context)?;
     if args.json {
@@ -116,30 +124,50 @@ fn unseal(project: &Project, duties: &[Duty]) -> Result<BTreeMap<String, Identit
     Ok(identities)
 }
 
-/// All sealed files of an identity, whoever they are sealed to.
-fn sealed_files(project: &Project, id: &str) -> Result<Vec<Vec<u8>>, CliError> {
-    let folder = project.sealed();
-    let entries = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let rest = name
-            .strip_prefix(id)
-            .and_then(|rest| rest.strip_prefix('.'));
-        let is_its = rest.is_some_and(|rest| {
-            let digest = rest.strip_suffix(".age");
-            digest.is_some_and(|digest| !digest.contains('.'))
-        });
-        if is_its && entry.file_type()?.is_file() {
-            files.push(std::fs::read(entry.path())?);
+/// What a delivery believes of the ledger: a live identity opens what its reader reads, a kept one what is wrapped to it.
+fn claims(
+    project: &Project,
+    duties: &[Duty],
+    documents: &[(RepoPath, Vec<Recipient>)],
+) -> Vec<Claim> {
+    let access = Access::new(&project.topology, &[], &[]);
+    let mut claims: Vec<Claim> = Vec::new();
+    for duty in duties {
+        for (id, recipient) in &duty.holds {
+            let is_live = project.ledger.record(id).is_some_and(|r| r.state.is_live());
+            let opens = documents.iter().filter(|(path, to)| match is_live {
+                true => access.reads(&duty.reader, path),
+                false => to.contains(recipient),
+            });
+            claims.push(Claim {
+                id: id.clone(),
+                recipient: recipient.clone(),
+                documents: opens.map(|(path, _)| path.clone()).collect(),
+                is_held: false,
+            });
         }
     }
-    Ok(files)
+    claims
+}
+
+/// Whoever is given an identity is remembered in the ledger, before it is.
+fn note_given(project: &Project, duties: &[Duty]) -> Result<(), CliError> {
+    let mut ledger = project.ledger.clone();
+    for duty in duties {
+        for (id, _) in &duty.holds {
+            if ledger
+                .record(id)
+                .is_some_and(|r| !r.was_given_to(&duty.reader))
+            {
+                ledger.give(id, &duty.reader)?;
+            }
+        }
+    }
+    if ledger != project.ledger {
+        let text = ledger.to_text()?;
+        atomic_write::replace(&project.root.join(LEDGER_PATH), text.as_bytes(), Mode::Keep)?;
+    }
+    Ok(())
 }
 
 fn ship_all(

@@ -9,7 +9,8 @@ use crate::plan::Goal;
 /// Bring documents, rules and readers in line with an edited cofferdam.toml.
 ///
 /// A host that joined its zone receives the zone's identity, a document that moved gets its new place's recipients, a new
-/// operator is wrapped into every document. No reader gains a document that it could not open before, unless --widen names it.
+/// operator is wrapped into every document. Who left costs what it knows: the zone of a host that moved or went gets a new
+/// identity, and every zone does when an operator or a recovery recipient went. No reader gains a document that it could not open before, unless --widen names it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

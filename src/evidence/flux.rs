@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_yaml::Value;
 
 use crate::evidence::{
-    ClusterEvidence, Evidence, Origin, Reader, SecretEntry, Sources, is_below, parent_text, yaml,
+    ClusterEvidence, Decryption, Evidence, Origin, Reader, SecretEntry, Sources, is_below,
+    parent_text, yaml,
 };
 use crate::repo_path::{RepoPath, resolve};
 use crate::topology::NamespacedName;
@@ -57,6 +58,7 @@ pub(super) fn gather(sources: &Sources, evidence: &mut Evidence) {
         .iter()
         .filter_map(|k| k.cluster.clone())
         .collect();
+    let mut decryptions = Vec::new();
     for k in &kustomizations {
         let patch = patches.get(&k.cluster).or_else(|| patches.get(&None));
         if !k.decrypts && patch.is_none() {
@@ -90,6 +92,11 @@ pub(super) fn gather(sources: &Sources, evidence: &mut Evidence) {
                 .or_insert(place);
         }
         if let Some(name) = secret {
+            decryptions.push(Decryption {
+                namespace: k.namespace.clone(),
+                secret: name.clone(),
+                origin: origin.clone(),
+            });
             let declared = declared_entry(sources, &name);
             let secret = SecretEntry {
                 namespace: k.namespace.clone(),
@@ -106,6 +113,7 @@ pub(super) fn gather(sources: &Sources, evidence: &mut Evidence) {
             );
         }
     }
+    evidence.decryptions.extend(decryptions);
     gather_secrets(sources, evidence);
 }
 

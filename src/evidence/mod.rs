@@ -20,6 +20,7 @@ mod propose;
 mod propose_tests;
 mod targets;
 pub mod text;
+pub mod uses;
 mod yaml;
 mod zone_names;
 
@@ -169,6 +170,17 @@ pub struct Note {
     pub text: String,
 }
 
+/// One statement that a cluster decrypts by a Secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decryption {
+    /// The Secret's namespace.
+    pub namespace: String,
+    /// The Secret's name.
+    pub secret: String,
+    /// Where it says so: the Kustomization, or what patches it.
+    pub origin: Origin,
+}
+
 /// Everything that was found.
 #[derive(Debug, Default)]
 pub struct Evidence {
@@ -176,6 +188,8 @@ pub struct Evidence {
     pub hosts: BTreeMap<String, HostEvidence>,
     /// Clusters by name.
     pub clusters: BTreeMap<String, ClusterEvidence>,
+    /// The Kustomizations that decrypt, each with its Secret.
+    pub decryptions: Vec<Decryption>,
     /// Per document, who reads it.
     pub readings: BTreeMap<RepoPath, Vec<Reading>>,
     /// The key file's path on Docker hosts, where a script or a compose file names it.

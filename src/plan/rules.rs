@@ -12,8 +12,8 @@ use crate::topology::{ExcludeError, FileSet, Place, Topology, Zone};
 pub struct PlannedInput<'a> {
     /// Intended state.
     pub topology: &'a Topology,
-    /// The topology at HEAD, whose rules may be replaced.
-    pub previous: Option<&'a Topology>,
+    /// The topologies that were committed so far, whose rules may be replaced.
+    pub previous: &'a [Topology],
     /// The plan so far.
     pub plan: &'a Plan,
     /// The text now.
@@ -201,7 +201,8 @@ fn kept_words(plan: &Plan, id: &str) -> String {
     format!("{id}, kept for {readers}")
 }
 
-/// The expressions that the topology at HEAD generates: rules of ours that may go.
+/// The expressions that committed topologies generate: rules of ours that may go. An edit may have been committed before it is
+/// converged on, and then HEAD no longer says what is ours.
 fn previous_rules(input: &PlannedInput<'_>) -> Vec<String> {
     let known: Vec<RepoPath> = input
         .documents
@@ -209,11 +210,15 @@ fn previous_rules(input: &PlannedInput<'_>) -> Vec<String> {
         .chain(input.others)
         .cloned()
         .collect();
-    let previous = input.previous.map(file_sets).unwrap_or_default();
-    previous
-        .iter()
-        .filter_map(|(_, _, set)| set.path_regex(&known).ok())
-        .collect()
+    let mut rules: Vec<String> = Vec::new();
+    for (_, _, set) in input.previous.iter().flat_map(file_sets) {
+        rules.extend(
+            set.path_regex(&known)
+                .ok()
+                .filter(|rule| !rules.contains(rule)),
+        );
+    }
+    rules
 }
 
 /// Rules of now that match files which are no secret.

@@ -58,6 +58,8 @@ pub struct Topology {
     pub gate: Gate,
     /// What happens between the rewrite and the retirement.
     pub publish: Publish,
+    /// Uses of identities that are none of the readers above, each with the reason why that is right.
+    pub dismissed: Vec<Dismissed>,
     /// The folder of the sealed identities, relative to `cofferdam.toml` or absolute; `.cofferdam/sealed` by default.
     pub sealed_folder: String,
 }
@@ -69,6 +71,15 @@ pub struct Recovery {
     pub recipients: Vec<Recipient>,
     /// A drill is due after this.
     pub drill_every: Option<SignedDuration>,
+}
+
+/// A use that nobody declares, and that is right so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dismissed {
+    /// As a plan lists it: `ci:.github/workflows/deploy.yml`.
+    pub name: String,
+    /// Why.
+    pub because: String,
 }
 
 /// A person or a person's machine.

@@ -1,7 +1,7 @@
 //! Every version of every file that any ref still reaches.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::process::Stdio;
@@ -9,7 +9,6 @@ use std::process::Stdio;
 use jiff::Timestamp;
 
 use super::call::Purpose;
-use super::read::pathspec;
 use super::{Git, GitError, Oid};
 use crate::repo_path::RepoPath;
 
@@ -176,12 +175,15 @@ impl Git {
         if self.head()?.is_none() {
             return Ok(BTreeSet::new());
         }
-        let spec = pathspec(folder);
-        let mut args: Vec<&OsStr> = ["-z", "-m", "--full-history", "--name-only", "--no-renames"]
-            .map(OsStr::new)
-            .to_vec();
-        args.extend(["--no-show-signature", "--format=", "HEAD", "--"].map(OsStr::new));
-        args.push(&spec);
+        let args = ["-z", "-m", "--full-history", "--name-only", "--no-renames"].into_iter();
+        let args = args.chain([
+            "--no-show-signature",
+            "--format=",
+            "HEAD",
+            "--",
+            folder.as_str(),
+        ]);
+        let args: Vec<&str> = args.collect();
         let output = self.read("log", &args)?;
         let prefix = format!("{folder}/");
         let names = output.split(|byte| *byte == 0).filter_map(|record| {
@@ -200,19 +202,27 @@ impl Git {
         if self.head()?.is_none() {
             return Ok(Vec::new());
         }
-        let spec = pathspec(path);
-        let mut args: Vec<&OsStr> = ["--full-history", "HEAD", "--"].map(OsStr::new).to_vec();
-        args.push(&spec);
-        let output = self.read("rev-list", &args)?;
-        let mut contents = Vec::new();
-        for line in String::from_utf8_lossy(&output).lines() {
-            if let Some(content) = self.blob(line, path)?
-                && !contents.contains(&content)
+        let args = ["-z", "-m", "--full-history", "--raw", "--no-abbrev"].into_iter();
+        let args = args.chain(["--no-renames", "--no-show-signature", "--no-ext-diff"]);
+        let args = args.chain(["--format=", "HEAD", "--", path.as_str()]);
+        let args: Vec<&str> = args.collect();
+        let output = self.read("log", &args)?;
+        let mut oids: Vec<Oid> = Vec::new();
+        for record in output.split(|byte| *byte == 0) {
+            // `:100644 100644 <before> <after> M`; the path is a record of its own.
+            let line = std::str::from_utf8(record.trim_ascii_start()).unwrap_or_default();
+            let fields: Vec<&str> = line.split(' ').collect();
+            let [_, mode, _, after, _] = fields.as_slice() else {
+                continue;
+            };
+            if let Some(oid) = Oid::parse(after).filter(|_| line.starts_with(':'))
+                && mode.starts_with("100")
+                && !oids.contains(&oid)
             {
-                contents.push(content);
+                oids.push(oid);
             }
         }
-        Ok(contents)
+        self.cat_files(&oids.iter().collect::<Vec<_>>())
     }
 
     /// Whether this clone lacks the beginning of its history.

@@ -13,7 +13,8 @@ use toml_edit::Document;
 use self::section::{Findings, Section};
 use super::problem::quoted;
 use super::{
-    Gate, IdentityScope, Operator, Publish, Recovery, Shared, Topology, TopologyProblem, Zone,
+    Dismissed, Gate, IdentityScope, Operator, Publish, Recovery, Shared, Topology,
+    TopologyProblem, Zone,
 };
 use crate::keys::Recipient;
 use crate::keys::recipient::RecipientError;
@@ -102,6 +103,7 @@ impl<'f> Reader<'f> {
             Some(section) => self.publish(&section),
             None => Publish::default(),
         };
+        let dismissed = self.dismissed(root);
         let sealed_folder = root.table("sealed").and_then(|section| {
             let folder = section.path("folder");
             section.finish();
@@ -117,6 +119,7 @@ impl<'f> Reader<'f> {
             clusters,
             gate,
             publish,
+            dismissed,
             sealed_folder: sealed_folder.unwrap_or_else(|| SEALED_FOLDER.to_owned()),
         }
     }
@@ -156,6 +159,27 @@ impl<'f> Reader<'f> {
         };
         section.finish();
         recovery
+    }
+
+    fn dismissed(&self, root: &Section<'f>) -> Vec<Dismissed> {
+        let example =
+            "{ use = \"ci:.github/workflows/deploy.yml\", because = \"it has a key of its own\" }";
+        let mut dismissed = Vec::new();
+        for section in root.tables("dismissed", example).unwrap_or_default() {
+            let (name, because) = (section.text("use"), section.text("because"));
+            for key in ["use", "because"] {
+                if !section.has(key) {
+                    let message = format!("{} lacks {key}", section.title());
+                    let hint = format!("write: dismissed = [{example}]");
+                    self.findings.add(section.place(), message, Some(hint));
+                }
+            }
+            section.finish();
+            if let (Some((name, _)), Some((because, _))) = (name, because) {
+                dismissed.push(Dismissed { name, because });
+            }
+        }
+        dismissed
     }
 
     /// Reads `recipients` and says if there is none.
