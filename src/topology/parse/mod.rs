@@ -13,8 +13,8 @@ use toml_edit::Document;
 use self::section::{Findings, Section};
 use super::problem::quoted;
 use super::{
-    Dismissed, Gate, IdentityScope, Operator, Publish, Recovery, Shared, Topology,
-    TopologyProblem, Zone,
+    Dismissed, Gate, IdentityScope, Operator, Publish, Recovery, Shared, Topology, TopologyProblem,
+    Zone,
 };
 use crate::keys::Recipient;
 use crate::keys::recipient::RecipientError;
