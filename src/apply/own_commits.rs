@@ -107,6 +107,30 @@ impl Run<'_> {
             }))
     }
 
+    /// Whether others have what the run committed, or documents that only what it minted opens: somebody may have edited
+    /// what was rewritten, and committed that.
+    pub(super) fn is_built_on(&self) -> Result<bool, ApplyError> {
+        if self.is_published()? {
+            return Ok(true);
+        }
+        let ids = self.minted_by_plan();
+        let minted: Vec<Recipient> = ids.iter().filter_map(|id| self.recipient_of(id)).collect();
+        let needs = |commit: &Oid| -> Result<bool, ApplyError> {
+            let tree = self.work.git.tree(commit.as_str())?;
+            Ok(!minted.is_empty() && !self.wrapped_in(tree, &minted)?.is_empty())
+        };
+        if let Some(remote) = &self.work.topology.publish.remote
+            && let Some(tip) = self.fetched_tip(remote)?
+            && needs(&tip)?
+        {
+            return Ok(true);
+        }
+        match self.work.git.head()? {
+            Some(head) if !self.head_is_ours()? => needs(&head),
+            _ => Ok(false),
+        }
+    }
+
     /// Whether anybody but this branch has what the run committed, or somebody built on it.
     pub(super) fn is_published(&self) -> Result<bool, ApplyError> {
         let head = self.work.git.head()?;
@@ -151,14 +175,7 @@ impl Run<'_> {
             return Ok(true);
         }
         let Some(head) = head else { return Ok(false) };
-        let ids = self.minted_by_plan();
-        let minted: Vec<Recipient> = ids.iter().filter_map(|id| self.recipient_of(id)).collect();
         let holds = |commit: &Oid| -> Result<bool, ApplyError> {
-            // Somebody may have edited what was rewritten, and committed that.
-            let tree = self.work.git.tree(commit.as_str())?;
-            if !minted.is_empty() && !self.wrapped_in(tree, &minted)?.is_empty() {
-                return Ok(true);
-            }
             let blobs = self.work.git.blobs(commit.as_str(), &paths)?;
             Ok(paths.iter().zip(blobs).any(|(path, blob)| {
                 // Rules are no ciphertext: another run may have written the same ones.
@@ -168,6 +185,7 @@ impl Run<'_> {
         };
         // A squash or a rebase made another commit of it.
         if let Some(remote) = &self.work.topology.publish.remote
+            && !bytes.is_empty()
             && let Some(tip) = self.fetched_tip(remote)?
             && holds(&tip)?
         {

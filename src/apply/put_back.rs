@@ -26,7 +26,7 @@ impl Run<'_> {
     pub(super) fn put_back(&mut self) -> Result<bool, ApplyError> {
         self.put_back_documents()?;
         // Looked at once more, now that nobody can come by the commit any more.
-        if self.is_published()? {
+        if self.is_built_on()? {
             self.put_commit_back()?;
             return Ok(false);
         }

@@ -49,7 +49,7 @@ impl Run<'_> {
             }
         }
         // Asked again by an undo that goes on: others may have come by the commit, or built on it, since.
-        let seen = self.progress().undo == Some(true) || self.is_published()?;
+        let seen = self.progress().undo == Some(true) || self.is_built_on()?;
         let published = guards::way_back(self.progress(), seen) == WayBack::ByCommit;
         if published {
             // Before it is written down that there is no other way.
