@@ -72,7 +72,7 @@ impl Executor<'_> {
             return Next::Did(self.swap(&after, At::Undo, true));
         }
         let begun = self.journal(&after).progress.undo;
-        let seen = begun == Some(true) || self.is_seen(&mut after);
+        let seen = begun == Some(true) || self.is_built_on(&mut after);
         let progress = &self.journal(&after).progress;
         let by_commit = guards::way_back(progress, seen) == WayBack::ByCommit;
         let by_commit = by_commit && !self.has(Fault::UndoBlind);
@@ -174,7 +174,7 @@ impl Executor<'_> {
 
     fn look_who_has_it(&self, w: &World) -> Next {
         let mut after = w.clone();
-        if !self.is_seen(&mut after) || self.has(Fault::UndoBlind) {
+        if !self.is_built_on(&mut after) || self.has(Fault::UndoBlind) {
             return self.done_if_changed(w, after, "nobody has it", At::TakeBack);
         }
         let journal = self.run(w).journal;
@@ -187,6 +187,19 @@ impl Executor<'_> {
         self.note(&mut after, Note::Undo(true));
         self.go(&mut after, At::BackDocs);
         Next::Did(vec![("pulled meanwhile", after)])
+    }
+
+    /// Whether others have what the run committed, or documents that only what it minted opens.
+    fn is_built_on(&self, w: &mut World) -> bool {
+        if self.is_seen(w) {
+            return true;
+        }
+        let minted = self.facts(w).minted;
+        let needs = |commit: u8| {
+            let docs = w.commit(commit).tree.docs;
+            docs.iter().flatten().any(|doc| doc.to & minted != 0)
+        };
+        w.tip.is_some_and(needs) || (!self.head_is_ours(w) && needs(w.desks[self.desk].head))
     }
 
     /// Whether anybody but this branch has what the run committed, or somebody built on it.
@@ -219,13 +232,8 @@ impl Executor<'_> {
         if w.tip.is_some() && commits.iter().any(|c| w.stands_on(seen, *c)) {
             return true;
         }
-        let minted = self.facts(w).minted;
         let holds = |commit: u8| {
             let docs = w.commit(commit).tree.docs;
-            let mut wrapped = docs.iter().flatten().map(|doc| doc.to & minted);
-            if wrapped.any(|bits| bits != 0) {
-                return true;
-            }
             bytes
                 .iter()
                 .any(|(n, digest)| digest_of(docs[*n].as_ref()) == Some(*digest))

@@ -33,14 +33,14 @@ impl Executor<'_> {
 
     /// Moves the ref to what stands here. The answer may be lost, and the command killed before it asked.
     pub fn swap(&self, w: &World, to: At, before_shipping: bool) -> Outcomes {
-        let name = 2 * (w.hands + 1) + self.desk as u8;
+        let (hands, name) = self.next_hands(w);
         let mut begun = w.clone();
         // Begun already, by a call that was killed before it asked.
-        if !self.mind.holds_lease(self.run(w).journal, name) {
+        if self.mind.has_begun_only(self.run(w).journal, name) != Some(true) {
             self.note(&mut begun, Note::Lease(name));
         }
         let mut lost = begun.clone();
-        lost.hands += 1;
+        lost.hands = hands;
         lost.lease = Some(self.lease(&begun, name));
         let mut done = lost.clone();
         self.note(&mut done, Note::Lease(name));
@@ -53,6 +53,15 @@ impl Executor<'_> {
             ("hold, the answer lost", self.stop(lost)),
             ("killed before it held", self.stop(begun)),
         ]
+    }
+
+    /// The ref's next name, if this clone takes it.
+    pub fn next_hands(&self, w: &World) -> ((u8, u8, u8), u8) {
+        let (number, desk) = (self.run(w).number, self.desk as u8);
+        let (count, run, last) = w.hands;
+        let again = count > 0 && (run, last) == (number, desk);
+        let count = if again { count } else { count + 1 };
+        ((count, number, desk), 2 * count + desk)
     }
 
     /// What stands behind the ref once this clone holds it.
@@ -99,8 +108,8 @@ impl Executor<'_> {
         let name = match (self.whose(w), w.lease) {
             (Whose::Ours, Some(lease)) if usize::from(lease.desk) == self.desk => lease.name,
             (Whose::Ours | Whose::Nobodys, _) => {
-                after.hands += 1;
-                let name = 2 * after.hands + self.desk as u8;
+                let (hands, name) = self.next_hands(w);
+                after.hands = hands;
                 self.note(&mut after, Note::Lease(name));
                 self.note(&mut after, Note::Lease(name));
                 name

@@ -437,9 +437,14 @@ impl Mind {
         })
     }
 
-    pub fn holds_lease(&self, journal: u32, name: u8) -> bool {
+    /// Whether a hold under this name was begun and not done; none: not begun.
+    pub fn has_begun_only(&self, journal: u32, name: u8) -> Option<bool> {
         let progress = &self.journal(journal).progress;
-        progress.holds_lease(&lease_oid(name))
+        let step = cofferdam::journal::Step::Lease {
+            commit: lease_oid(name),
+        };
+        let begun = progress.started.contains(&step);
+        begun.then(|| !progress.done.contains(&step))
     }
 
     pub fn whose(&self, journal: u32, there: Option<(u8, u8)>) -> lease::Whose {

@@ -373,7 +373,7 @@ impl Model for Protocol {
             readers: readers.collect(),
             tip: scenario.remote.then_some(0),
             lease: None,
-            hands: 0,
+            hands: (0, 0, 0),
             runs: 0,
             late_hour: false,
             wrong: None,

@@ -172,8 +172,8 @@ pub struct World {
     /// The remote's branch; none: there is no remote, and HEAD of the only clone is what is published.
     pub tip: Option<u8>,
     pub lease: Option<Lease>,
-    /// How often the ref changed hands.
-    pub hands: u8,
+    /// How often the ref changed hands, and the run and clone that had it last.
+    pub hands: (u8, u8, u8),
     pub runs: u8,
     /// Whether grace is over.
     pub late_hour: bool,
