@@ -208,7 +208,7 @@ impl Mind {
                 head: Some(oid(q.head)),
                 options: Options {
                     yes: true,
-                    unproven: Vec::new(),
+                    ..Options::default()
                 },
                 plan: Box::new(plan),
             };
@@ -429,7 +429,7 @@ impl Mind {
             let entries = self.journal(journal).entries.clone();
             let options = Options {
                 yes: true,
-                unproven: Vec::new(),
+                ..Options::default()
             };
             let entries = lease::inherited(entries, Some(oid(head)), options, &lease_oid(name));
             let progress = Progress::of(entries.clone()).ok()?;
