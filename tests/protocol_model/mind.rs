@@ -10,6 +10,7 @@ use cofferdam::journal::{Entry, Options, Progress, RunId, guards, lease};
 use cofferdam::keys::Recipient;
 use cofferdam::ledger::{Holder, Ledger, Mark, Receipt, ReceiptKind, Record, State};
 use cofferdam::plan::converge::{self, Leave, PlanInput};
+use cofferdam::plan::departed::Seals;
 use cofferdam::plan::late::Late;
 use cofferdam::plan::{Goal, Party, Plan, Revoked, RevokedReader, revocation};
 use jiff::Timestamp;
@@ -297,6 +298,8 @@ impl Mind {
             replace: &replace,
             without: &without,
             revoked: revoked.as_ref(),
+            seals: &Seals::default(),
+            formers: &[],
             leave: &Leave::default(),
         });
         self.spoilt(plan.ok()?, q)
@@ -341,6 +344,7 @@ impl Mind {
                 zone: zone.to_owned(),
                 section: String::new(),
             }),
+            recipients: Vec::new(),
             compromised: given.iter().map(|r| r.id.clone()).collect(),
         }
     }
