@@ -347,7 +347,8 @@ mod tests {
             recipient: gone.clone(),
         };
         let documents = [vec![world.lan.clone(), gone.clone()]];
-        let cases: [(&[Former], &[Vec<Recipient>], &str, usize); 3] = [
+        type Case<'a> = (&'a [Former], &'a [Vec<Recipient>], &'a str, usize);
+        let cases: [Case<'_>; 3] = [
             (
                 std::slice::from_ref(&former),
                 &documents,
