@@ -59,9 +59,9 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     remote::refuse_behind(&project, context)?;
     let documents = documents(&project.git)?;
     let duties = some_duties(&project, &documents, &args.readers)?;
+    let identities = unseal(&project, &duties)?;
     belief::check(&project, &claims(&project, &duties, &documents))?;
     note_given(&project, &duties)?;
-    let identities = unseal(&project, &duties)?;
     let outcomes = ship_all(&project, &duties, &identities, context)?;
     if args.json {
         context.ui.answer(serde_json::to_string_pretty(&outcomes)?);
