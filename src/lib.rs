@@ -15,6 +15,7 @@ pub mod keys;
 pub mod keystore;
 pub mod ledger;
 pub mod plan;
+pub mod policy;
 pub mod re2;
 pub mod recovery;
 pub mod repo;

@@ -21,13 +21,14 @@ use regex::Regex;
 use support::{COFFERDAM, Ran, Sandbox, copy_folder, have_peers, tests_folder};
 
 /// The pages that stand at the project's root and in its folder of documents.
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
     "SECURITY.md",
     "CONTRIBUTING.md",
     "docs/sops-format.md",
     "docs/plan-format.md",
+    "docs/policies.md",
 ];
 
 fn root() -> &'static Path {

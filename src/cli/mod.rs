@@ -4,6 +4,7 @@
 
 mod begin;
 mod belief;
+pub mod check;
 mod confirmed;
 pub mod context;
 pub mod decrypt;
@@ -92,6 +93,7 @@ enum Command {
     Ship(ship::Args),
     Prove(prove::Args),
     Recovery(recovery::RecoveryArgs),
+    Check(check::CheckArgs),
     Exposure(exposure::ExposureArgs),
     Runbook(runbook::RunbookArgs),
     Demo(demo::Args),
@@ -143,6 +145,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Prove(args) => prove::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
         Command::Recovery(args) => recovery::run(&args, context),
+        Command::Check(args) => check::run(&args, context),
         Command::Exposure(args) => exposure::run(&args, context),
         Command::Runbook(args) => runbook::run(&args, context),
         Command::Encrypt(args) => encrypt::run(&args, context),

@@ -18,22 +18,49 @@ const GROUP: &str = "kustomize.toolkit.fluxcd.io/";
 const ENTRY: &str = "age.agekey";
 
 /// A Flux Kustomization.
-struct Kustomization {
-    cluster: Option<String>,
-    namespace: String,
-    name: String,
-    path: String,
-    secret: Option<String>,
-    decrypts: bool,
-    origin: Origin,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kustomization {
+    /// The cluster in whose folder it lies, if it lies in one's.
+    pub cluster: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Its namespace; its Secret is looked for there.
+    pub namespace: String,
+    /// The folder that it applies.
+    pub path: String,
+    /// The Secret with its identities, its own or by a patch.
+    pub secret: Option<String>,
+    /// Whether it decrypts, by itself or by a patch.
+    pub decrypts: bool,
+    /// Where it is declared.
+    pub origin: Origin,
     /// The line of its name.
-    line: usize,
+    pub line: usize,
 }
 
-pub(super) fn gather(sources: &Sources, evidence: &mut Evidence) {
+/// The Kustomizations of the repository, with what patches add to them, each with the documents that it applies.
+pub fn kustomizations(sources: &Sources) -> Vec<(Kustomization, BTreeSet<RepoPath>)> {
+    let (mut found, patches) = read(sources, &mut Evidence::default());
+    for one in &mut found {
+        let patch = patches.get(&one.cluster).or_else(|| patches.get(&None));
+        if let (None, Some((secret, _))) = (&one.secret, patch) {
+            one.secret = Some(secret.clone());
+            one.decrypts = true;
+        }
+    }
+    let with_documents = |one: Kustomization| {
+        let documents = documents_of(sources, &one.path);
+        (one, documents)
+    };
+    found.into_iter().map(with_documents).collect()
+}
+
+/// Patches that add decryption to the Kustomizations of a cluster: Secret name by cluster.
+type Patches = BTreeMap<Option<String>, (String, Origin)>;
+
+fn read(sources: &Sources, evidence: &mut Evidence) -> (Vec<Kustomization>, Patches) {
     let mut kustomizations = Vec::new();
-    // Patches that add decryption to the Kustomizations of a cluster: Secret name by cluster.
-    let mut patches: BTreeMap<Option<String>, (String, Origin)> = BTreeMap::new();
+    let mut patches = Patches::new();
     for (file, text) in &sources.texts {
         let is_flux =
             text.contains(GROUP) || (text.contains("decryption") && text.contains("patch"));
@@ -54,6 +81,11 @@ pub(super) fn gather(sources: &Sources, evidence: &mut Evidence) {
             }
         }
     }
+    (kustomizations, patches)
+}
+
+pub(super) fn gather(sources: &Sources, evidence: &mut Evidence) {
+    let (kustomizations, patches) = read(sources, evidence);
     let named: BTreeSet<String> = kustomizations
         .iter()
         .filter_map(|k| k.cluster.clone())

@@ -187,7 +187,7 @@ fn host<'a>(evidence: &'a mut Evidence, name: &str, origin: Origin) -> &'a mut H
 }
 
 /// The tables of `[[name]]`, or of `name = [{ … }]`.
-fn tables<'a>(table: &'a dyn TableLike, name: &str) -> Vec<&'a dyn TableLike> {
+pub(super) fn tables<'a>(table: &'a dyn TableLike, name: &str) -> Vec<&'a dyn TableLike> {
     match table.get(name) {
         Some(Item::ArrayOfTables(array)) => array.iter().map(|t| t as &dyn TableLike).collect(),
         Some(Item::Value(value)) => value
@@ -200,13 +200,13 @@ fn tables<'a>(table: &'a dyn TableLike, name: &str) -> Vec<&'a dyn TableLike> {
     }
 }
 
-fn string(text: &str, item: Option<&Item>) -> Option<(String, usize)> {
+pub(super) fn string(text: &str, item: Option<&Item>) -> Option<(String, usize)> {
     let item = item?;
     let line = item.span().map_or(0, |s| line_at(text, s.start));
     Some((item.as_str()?.to_owned(), line))
 }
 
-fn strings(text: &str, item: Option<&Item>) -> Vec<(String, usize)> {
+pub(super) fn strings(text: &str, item: Option<&Item>) -> Vec<(String, usize)> {
     let array = item.and_then(Item::as_array).into_iter().flatten();
     array
         .filter_map(|v| {
@@ -217,7 +217,7 @@ fn strings(text: &str, item: Option<&Item>) -> Vec<(String, usize)> {
 }
 
 /// Entries that are a path, or a table with `path`.
-fn path_entries(text: &str, item: Option<&Item>) -> Vec<(String, usize)> {
+pub(super) fn path_entries(text: &str, item: Option<&Item>) -> Vec<(String, usize)> {
     let mut found = strings(text, item);
     if let Some(array) = item.and_then(Item::as_array) {
         for table in array.iter().filter_map(|v| v.as_inline_table()) {

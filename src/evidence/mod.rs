@@ -9,7 +9,7 @@ mod argocd;
 mod compose;
 pub mod consumers;
 mod creation_rules;
-mod flux;
+pub mod flux;
 mod folders;
 mod generalise;
 mod komodo;
@@ -18,6 +18,9 @@ pub mod proposal;
 mod propose;
 #[cfg(test)]
 mod propose_tests;
+pub mod releases;
+pub mod services;
+pub mod stacks;
 mod targets;
 pub mod text;
 pub mod uses;
@@ -266,6 +269,18 @@ impl Evidence {
         if !self.notes.contains(&note) {
             self.notes.push(note);
         }
+    }
+
+    /// The zones that hosts and clusters read each document from, as far as evidence says; none for a document that neither
+    /// a host nor a cluster reads.
+    pub fn zones(&self) -> BTreeMap<RepoPath, Vec<String>> {
+        let names = zone_names::ZoneNames::new(self, &Answers::default());
+        let read = self.readings.iter().filter(|(_, readings)| {
+            let mut readings = readings.iter();
+            readings.any(|r| r.reader != Reader::Operator)
+        });
+        read.map(|(document, _)| (document.clone(), names.of(document, self)))
+            .collect()
     }
 
     /// Whether somebody is known to read `document`.

@@ -9,7 +9,7 @@ use crate::keys::Recipient;
 use crate::ledger::{Holder, Ledger, State};
 use crate::plan::access::{self, Access};
 use crate::plan::kept::kept_by_ledger;
-use crate::plan::{Party, PlannedIdentity, Roster};
+use crate::plan::{Party, PlanProblem, PlannedIdentity, Roster};
 use crate::repo_path::RepoPath;
 use crate::topology::Topology;
 
@@ -62,17 +62,6 @@ pub struct StandingInput<'a> {
 
 /// Tells how a repository stands.
 pub fn standing(input: &StandingInput<'_>) -> Standing {
-    let live: Vec<PlannedIdentity> = access::holders(input.topology)
-        .into_iter()
-        .filter_map(|(holder, _)| {
-            let record = input.ledger.live(&holder)?;
-            Some(PlannedIdentity {
-                id: record.id.clone(),
-                recipient: Some(record.recipient.clone()),
-                holder,
-            })
-        })
-        .collect();
     let identities = identities(input);
     let mut due: Vec<String> = identities
         .iter()
@@ -87,11 +76,25 @@ pub fn standing(input: &StandingInput<'_>) -> Standing {
         .collect();
     due.extend(drills(input));
     Standing {
-        drift: drift(input, &live),
+        drift: drift(input),
         documents: input.documents.len(),
         identities,
         due,
     }
+}
+
+fn live_identities(input: &StandingInput<'_>) -> Vec<PlannedIdentity> {
+    access::holders(input.topology)
+        .into_iter()
+        .filter_map(|(holder, _)| {
+            let record = input.ledger.live(&holder)?;
+            Some(PlannedIdentity {
+                id: record.id.clone(),
+                recipient: Some(record.recipient.clone()),
+                holder,
+            })
+        })
+        .collect()
 }
 
 fn identities(input: &StandingInput<'_>) -> Vec<IdentityStanding> {
@@ -137,7 +140,8 @@ fn identities(input: &StandingInput<'_>) -> Vec<IdentityStanding> {
         .collect()
 }
 
-fn drills(input: &StandingInput<'_>) -> Vec<String> {
+/// The recovery drills that are due; one line each.
+pub fn drills(input: &StandingInput<'_>) -> Vec<String> {
     let every = input.topology.recovery.drill_every;
     input
         .topology
@@ -173,9 +177,18 @@ pub fn days(now: Timestamp, then: Timestamp) -> String {
     }
 }
 
-fn drift(input: &StandingInput<'_>, live: &[PlannedIdentity]) -> Vec<String> {
+/// One document's place and the recipients that it should have; or why it has no one place.
+pub type Wanted<'a> = (
+    &'a RepoPath,
+    Result<(String, BTreeSet<Recipient>), PlanProblem>,
+);
+
+/// The recipients that each document should have: those of its zones' identities, of readers that are waited for,
+/// operators and recovery.
+pub fn wanted<'a>(input: &StandingInput<'a>) -> Vec<Wanted<'a>> {
+    let live = live_identities(input);
     let kept = kept_by_ledger(input.ledger);
-    let access = Access::new(input.topology, live, &kept);
+    let access = Access::new(input.topology, &live, &kept);
     let roster: Roster = live
         .iter()
         .filter_map(|i| Some((i.id.clone(), i.recipient.clone()?)))
@@ -184,6 +197,18 @@ fn drift(input: &StandingInput<'_>, live: &[PlannedIdentity]) -> Vec<String> {
                 .filter_map(|k| Some((k.id.clone()?, k.recipient.clone()))),
         )
         .collect();
+    let always = access::always(input.topology);
+    let of = |path: &RepoPath| {
+        let place = access.place_of(path)?;
+        let parties = place.parties.iter().chain(&always);
+        let recipients = parties.filter_map(|p: &Party| p.recipient(&roster).cloned());
+        Ok((place.name, recipients.collect()))
+    };
+    let documents = input.documents.iter();
+    documents.map(|(path, _)| (path, of(path))).collect()
+}
+
+fn drift(input: &StandingInput<'_>) -> Vec<String> {
     let mut drift = Vec::new();
     for (holder, _) in access::holders(input.topology) {
         if input.ledger.live(&holder).is_none() {
@@ -204,21 +229,12 @@ fn drift(input: &StandingInput<'_>, live: &[PlannedIdentity]) -> Vec<String> {
             ));
         }
     }
-    for (path, recipients) in input.documents {
-        match access.place_of(path) {
+    for ((path, wanted), (_, recipients)) in wanted(input).into_iter().zip(input.documents) {
+        match wanted {
             Err(problem) => drift.push(problem.to_string()),
-            Ok(place) => {
-                let mut parties = place.parties;
-                parties.extend(access::always(input.topology));
-                let wanted: BTreeSet<&Recipient> = parties
-                    .iter()
-                    .filter_map(|p: &Party| p.recipient(&roster))
-                    .collect();
-                if wanted != recipients.iter().collect() {
-                    drift.push(format!(
-                        "{path} is not encrypted to the readers of {}",
-                        place.name
-                    ));
+            Ok((place, wanted)) => {
+                if wanted != recipients.iter().cloned().collect() {
+                    drift.push(format!("{path} is not encrypted to the readers of {place}"));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The first rule that matches a path.
 
 use super::creation_rule::{CreationRule, RulesError, RulesFile};
+use crate::re2::Re2Error;
 
 impl RulesFile {
     /// Returns the first rule that matches `path`, as written by [`path_for_rules`]; none if the file has no list of rules.
@@ -31,6 +32,19 @@ impl RulesFile {
             Some(rule) if rule.key_groups.is_empty() => Err(RulesError::NoKeys { line: rule.line }),
             rule => Ok(rule),
         }
+    }
+}
+
+impl CreationRule {
+    /// Whether its expression matches `path`, whatever rules stand before it.
+    ///
+    /// # Errors
+    /// A bad expression.
+    pub fn matches(&self, path: &str) -> Result<bool, &Re2Error> {
+        if self.path_regex.is_empty() {
+            return Ok(true);
+        }
+        Ok(self.compiled()?.is_match(path))
     }
 }
 

@@ -2,16 +2,22 @@
 
 #![expect(clippy::disallowed_methods, reason = "edge: the command line")]
 
+use std::path::Path;
+
+use rayon::prelude::*;
+
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::evidence::{DocumentFacts, Sources};
-use crate::repo::scan::Found;
 use crate::repo::{Git, Scan};
 use crate::repo_path::RepoPath;
-use crate::sops::{self, document::Document};
+use crate::sops::{self, Document, DocumentError};
 
 /// Larger files are no configuration that a person wrote.
 const MAX_TEXT: u64 = 1 << 20;
+
+/// A SOPS document by its path, or why it cannot be read.
+pub type ReadDocument = (RepoPath, Result<Document, DocumentError>);
 
 /// Scans the repository and reads the texts that may be evidence.
 ///
@@ -26,27 +32,55 @@ pub fn collect(git: &Git, context: &Context) -> Result<Sources, CliError> {
     if !problems.is_empty() {
         return Err(CliError::many(Kind::Failed, problems));
     }
+    let (sources, documents) = read(scan, git.root());
+    for (path, document) in documents {
+        if let Err(error) = document {
+            // `plan` will name it again.
+            context.ui.warn(format!("{path}: {error}"));
+        }
+    }
+    Ok(sources)
+}
+
+/// Reads the texts of a scan that may be evidence, and its documents; one that cannot be read is among the sources
+/// without any facts.
+pub fn read(scan: Scan, root: &Path) -> (Sources, Vec<ReadDocument>) {
     let mut sources = Sources::default();
-    for path in scan.others {
-        let file = path.under(git.root());
-        if may_be_evidence(&path)
-            && std::fs::metadata(&file).is_ok_and(|m| m.len() <= MAX_TEXT)
-            && let Ok(text) = std::fs::read_to_string(&file)
-        {
+    let text = |path: &RepoPath| {
+        let file = path.under(root);
+        let is_small = || std::fs::metadata(&file).is_ok_and(|m| m.len() <= MAX_TEXT);
+        let is_wanted = may_be_evidence(path) && is_small();
+        is_wanted
+            .then(|| std::fs::read_to_string(&file).ok())
+            .flatten()
+    };
+    let texts: Vec<Option<String>> = scan.others.par_iter().map(text).collect();
+    for (path, text) in scan.others.into_iter().zip(texts) {
+        if let Some(text) = text {
             sources.texts.insert(path.clone(), text);
         }
         sources.paths.insert(path);
     }
-    for document in scan.documents {
-        let text = String::from_utf8_lossy(&document.source).into_owned();
-        let path = document.path.clone();
+    let parsed: Vec<(String, ReadDocument)> = scan
+        .documents
+        .into_par_iter()
+        .map(|found| {
+            let text = String::from_utf8_lossy(&found.source).into_owned();
+            (
+                text,
+                (found.path, Document::parse(found.store, found.source)),
+            )
+        })
+        .collect();
+    let mut documents = Vec::new();
+    for (text, (path, document)) in parsed {
+        let facts = document.as_ref().map(facts).unwrap_or_default();
         sources.texts.insert(path.clone(), text);
-        sources
-            .documents
-            .insert(path.clone(), facts(document, context));
-        sources.paths.insert(path);
+        sources.documents.insert(path.clone(), facts);
+        sources.paths.insert(path.clone());
+        documents.push((path, document));
     }
-    Ok(sources)
+    (sources, documents)
 }
 
 fn may_be_evidence(path: &RepoPath) -> bool {
@@ -59,16 +93,8 @@ fn may_be_evidence(path: &RepoPath) -> bool {
         || !name.contains('.')
 }
 
-/// What a document's metadata say; a note for one that cannot be read, which `plan` will name again.
-fn facts(found: Found, context: &Context) -> DocumentFacts {
-    let path = found.path.clone();
-    let document = match Document::parse(found.store, found.source) {
-        Ok(document) => document,
-        Err(error) => {
-            context.ui.warn(format!("{path}: {error}"));
-            return DocumentFacts::default();
-        }
-    };
+/// What a document's metadata say.
+fn facts(document: &Document) -> DocumentFacts {
     let own = document.selection();
     let is_default = *own == sops::selection::Selection::default();
     DocumentFacts {

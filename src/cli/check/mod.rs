@@ -1,0 +1,136 @@
+//! `cofferdam check`: policies over the repository.
+
+#![expect(clippy::disallowed_methods, reason = "edge: the command line")]
+
+pub mod gather;
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::cli::context::Context;
+use crate::cli::error::{CliError, Kind};
+use crate::policy::baseline::BASELINE_PATH;
+use crate::policy::{Baseline, Pack, Policy, evaluate, pack};
+use crate::report::findings_github::findings_github;
+use crate::report::findings_json::findings_json;
+use crate::report::findings_sarif::findings_sarif;
+use crate::report::findings_text::{findings_text, totals};
+
+/// Ask policies of the repository: what is wrong with its secrets, its rules and what surrounds them.
+///
+/// Needs no identity, and works without cofferdam.toml and without git. Each finding has a remedy. Exits with 3 when there
+/// are findings that nobody accepted.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// A pack of policies: default, strict, homelab, or a file; may be given several times.
+    #[arg(long, value_name = "PACK", default_value = "default")]
+    policy: Vec<String>,
+    /// The list of accepted findings; .cofferdam/accepted-findings.toml by default.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Print as JSON.
+    #[arg(long, group = "form")]
+    json: bool,
+    /// Print as SARIF 2.1.0, for code scanning.
+    #[arg(long, group = "form")]
+    sarif: bool,
+    /// Print as annotations of GitHub's workflows.
+    #[arg(long, group = "form")]
+    github: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Usage: no such pack, a pack or a list of accepted findings that cannot be used. Exit 3 with findings.
+pub fn run(args: &CheckArgs, context: &Context) -> Result<(), CliError> {
+    let policies = policies(&args.policy, context)?;
+    let (root, git) = gather::root(context)?;
+    let baseline = baseline(args.baseline.as_deref(), &root, context)?;
+    let records = gather::gather(&root, git.as_ref())?;
+    let asked: Vec<&Policy> = policies.iter().collect();
+    let names: Vec<&str> = policies.iter().map(|p| p.name.as_str()).collect();
+    let judged = baseline.judge(evaluate(&asked, &records), &names, Timestamp::now());
+    for remark in &judged.remarks {
+        context.ui.note(remark);
+    }
+    let findings = judged.open;
+    if args.json {
+        context
+            .ui
+            .answer(serde_json::to_string_pretty(&findings_json(&findings))?);
+    } else if args.sarif {
+        let log = findings_sarif(&findings, &policies, env!("CARGO_PKG_VERSION"));
+        context.ui.answer(serde_json::to_string_pretty(&log)?);
+    } else if args.github {
+        let text = findings_github(&findings);
+        if !text.is_empty() {
+            context.ui.answer(text.trim_end());
+        }
+    } else if findings.is_empty() {
+        context
+            .ui
+            .note(format!("{} policies, no findings", policies.len()));
+    } else {
+        context.ui.answer(findings_text(&findings).trim_end());
+    }
+    let accepted = match judged.accepted {
+        0 => String::new(),
+        n => format!("; {n} accepted"),
+    };
+    if findings.is_empty() {
+        if !accepted.is_empty() {
+            context.ui.note(format!("nothing open{accepted}"));
+        }
+        return Ok(());
+    }
+    let error = CliError::new(Kind::Findings, format!("{}{accepted}", totals(&findings)));
+    Err(error.hint(format!(
+        "follow the remedies, or accept a finding for a time: [[accepted]] with policy, file, reason and until in {BASELINE_PATH}"
+    )))
+}
+
+/// The policies of all packs; compiled before any file of the repository is read.
+fn policies(names: &[String], context: &Context) -> Result<Vec<Policy>, CliError> {
+    let mut packs = Vec::new();
+    for name in names {
+        let text = match pack::built_in(name) {
+            Some(text) => text.to_owned(),
+            None => {
+                let file = context.resolve(Path::new(name));
+                std::fs::read_to_string(&file).map_err(|error| {
+                    CliError::usage(format!("there is no pack of policies {name}"))
+                        .caused_by(&error)
+                        .hint("default, strict, homelab, or the path of a file")
+                })?
+            }
+        };
+        packs.push((name.clone(), text));
+    }
+    Pack::all(&packs).map_err(|error| {
+        CliError::from_error(&error)
+            .with_kind(Kind::Usage)
+            .hint("docs/policies.md lists subjects and facts")
+    })
+}
+
+fn baseline(named: Option<&Path>, root: &Path, context: &Context) -> Result<Baseline, CliError> {
+    let file = named.map_or_else(|| root.join(BASELINE_PATH), |file| context.resolve(file));
+    let text = match std::fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+            return Ok(Baseline::default());
+        }
+        Err(error) => {
+            return Err(
+                CliError::usage(format!("cannot read {}", file.display())).caused_by(&error)
+            );
+        }
+    };
+    Baseline::parse(&text).map_err(|error| {
+        CliError::usage(format!("{}", file.display()))
+            .caused_by(&error)
+            .hint("each entry is [[accepted]] with policy, file (none: the repository), reason and until = \"2027-01-31\"")
+    })
+}
