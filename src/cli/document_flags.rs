@@ -228,6 +228,7 @@ pub fn failure(what: &str, error: &DocumentError, lookup: Option<&Lookup>) -> Cl
                 out = out.hint(format!("{source} was not usable: {reason}"));
             }
             out.hint("export SOPS_AGE_KEY_FILE=FILE, a key file with an identity of one of these recipients")
+                .hint("cofferdam why FILE says who opens it, and where identities were looked for")
         }
         DocumentError::NoMac | DocumentError::MacMismatch | DocumentError::MacUnreadable(_) => out
             .hint("git log -p on the file shows who changed it; restore it from a commit that verifies"),

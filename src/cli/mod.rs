@@ -44,6 +44,7 @@ pub mod undo;
 mod unopened;
 mod uses;
 pub mod verify;
+pub mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,6 +95,7 @@ enum Command {
     Prove(prove::Args),
     Recovery(recovery::RecoveryArgs),
     Check(check::CheckArgs),
+    Why(why::WhyArgs),
     Exposure(exposure::ExposureArgs),
     Runbook(runbook::RunbookArgs),
     Demo(demo::Args),
@@ -146,6 +148,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Demo(args) => demo::run(&args, context),
         Command::Recovery(args) => recovery::run(&args, context),
         Command::Check(args) => check::run(&args, context),
+        Command::Why(args) => why::run(&args, context),
         Command::Exposure(args) => exposure::run(&args, context),
         Command::Runbook(args) => runbook::run(&args, context),
         Command::Encrypt(args) => encrypt::run(&args, context),

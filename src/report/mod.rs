@@ -10,3 +10,4 @@ pub mod plan_json;
 pub mod plan_text;
 pub mod status_text;
 pub mod table;
+pub mod why_text;
