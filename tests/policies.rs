@@ -59,7 +59,8 @@ fn each_policy_has_one_name_in_three_places() {
     }
 }
 
-/// A tree in a folder of its own. One with submodules becomes a repository that has them.
+/// A tree in a folder of its own. One with submodules becomes a repository that has them; one with the folders `before` and
+/// `after` becomes a repository in which the first is committed and the second lies in the work tree.
 fn tree(sandbox: &Sandbox, policy: &str, outcome: &str) -> PathBuf {
     let folder = sandbox.path().join(policy).join(outcome);
     std::fs::create_dir_all(&folder).unwrap();
@@ -67,6 +68,30 @@ fn tree(sandbox: &Sandbox, policy: &str, outcome: &str) -> PathBuf {
         &tests_folder().join("policies").join(policy).join(outcome),
         &folder,
     );
+    if folder.join("before").exists() {
+        let repository = folder.join("repository");
+        copy_folder(&folder.join("before"), &repository);
+        sandbox.git(&repository, &["init", "--quiet"]);
+        sandbox.git(&repository, &["add", "--force", "."]);
+        sandbox.git(&repository, &["commit", "--quiet", "-m", "before"]);
+        sandbox.git(
+            &repository,
+            &["rm", "-r", "--quiet", "--force", "--cached", "."],
+        );
+        for entry in std::fs::read_dir(&repository).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_name() == ".git" {
+                continue;
+            }
+            if entry.file_type().unwrap().is_dir() {
+                std::fs::remove_dir_all(entry.path()).unwrap();
+            } else {
+                std::fs::remove_file(entry.path()).unwrap();
+            }
+        }
+        copy_folder(&folder.join("after"), &repository);
+        return repository;
+    }
     if let Ok(modules) = std::fs::read_to_string(folder.join(".gitmodules")) {
         sandbox.git(&folder, &["init", "--quiet"]);
         sandbox.git(&folder, &["add", "."]);
@@ -85,7 +110,11 @@ fn tree(sandbox: &Sandbox, policy: &str, outcome: &str) -> PathBuf {
 fn findings_of(sandbox: &Sandbox, folder: &Path, policy: &str) -> Vec<Value> {
     let mut command = sandbox.command(COFFERDAM, folder);
     let packs = ["--policy", "strict", "--policy", "homelab"];
-    let ran = Ran::of(command.args(["check", "--json"]).args(packs));
+    command.args(["check", "--json"]).args(packs);
+    if folder.ends_with("repository") {
+        command.args(["--since", "HEAD"]);
+    }
+    let ran = Ran::of(&mut command);
     assert!(matches!(ran.code, Some(0 | 3)), "{policy}: {}", ran.stderr);
     let printed: Value = serde_json::from_str(&ran.stdout).unwrap();
     let all = printed["findings"].as_array().unwrap();

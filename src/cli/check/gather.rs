@@ -15,7 +15,7 @@ use crate::evidence::{Evidence, Sources};
 use crate::keys::Recipient;
 use crate::ledger::{LEDGER_PATH, Ledger};
 use crate::plan::drift::{StandingInput, drills, standing, wanted};
-use crate::policy::facts::{Material, Record, Trouble, plaintext_names, records};
+use crate::policy::facts::{Before, Material, Record, Trouble, plaintext_names, records};
 use crate::repo::git::{Git, GitError};
 use crate::repo::scan::{Scan, Skipped};
 use crate::repo_path::RepoPath;
@@ -37,11 +37,15 @@ pub fn root(context: &Context) -> Result<(PathBuf, Option<Git>), CliError> {
     }
 }
 
-/// Makes the facts of the repository at `root`.
+/// Makes the facts of the repository at `root`, and of what changed since `before`.
 ///
 /// # Errors
 /// If its files cannot be listed. Whatever is wrong with a file is a fact.
-pub fn gather(root: &Path, git: Option<&Git>) -> Result<Vec<Record>, CliError> {
+pub fn gather(
+    root: &Path,
+    git: Option<&Git>,
+    before: Option<&Before>,
+) -> Result<Vec<Record>, CliError> {
     let scan = match git {
         Some(git) => Scan::of_repository(git)?,
         None => Scan::of_folder(root)?,
@@ -106,6 +110,7 @@ pub fn gather(root: &Path, git: Option<&Git>) -> Result<Vec<Record>, CliError> {
         overdue: &standing.overdue,
         drills: &standing.drills,
         beside: &beside,
+        before,
     }))
 }
 

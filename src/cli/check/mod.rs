@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "edge: the command line")]
 
 pub mod gather;
+mod since;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,9 @@ pub struct CheckArgs {
     /// A pack of policies: default, strict, homelab, or a file; may be given several times.
     #[arg(long, value_name = "PACK", default_value = "default")]
     policy: Vec<String>,
+    /// Also look at what changed since REV parted from HEAD: recipients, values, places, and whom cofferdam.toml trusts.
+    #[arg(long, value_name = "REV")]
+    since: Option<String>,
     /// The list of accepted findings; .cofferdam/accepted-findings.toml by default.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
@@ -48,7 +52,10 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<(), CliError> {
     let policies = policies(&args.policy, context)?;
     let (root, git) = gather::root(context)?;
     let baseline = baseline(args.baseline.as_deref(), &root, context)?;
-    let records = gather::gather(&root, git.as_ref())?;
+    let before = args.since.as_deref();
+    let before = before.map(|revision| since::before(git.as_ref(), revision));
+    let before = before.transpose()?;
+    let records = gather::gather(&root, git.as_ref(), before.as_ref())?;
     let asked: Vec<&Policy> = policies.iter().collect();
     let names: Vec<&str> = policies.iter().map(|p| p.name.as_str()).collect();
     let judged = baseline.judge(evaluate(&asked, &records), &names, Timestamp::now());

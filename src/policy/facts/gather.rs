@@ -3,7 +3,8 @@
 use crate::evidence::services::services;
 use crate::policy::facts::rule::Matched;
 use crate::policy::facts::{
-    Material, Record, Trouble, file, fleet, identity, kubernetes, repository, rule, service, stack,
+    Material, Record, Trouble, change, file, fleet, identity, kubernetes, repository, rule,
+    service, stack,
 };
 
 /// Makes the facts of everything that policies may ask about.
@@ -33,5 +34,6 @@ pub fn records(material: &Material<'_>) -> Vec<Record> {
     records.extend(service::records(material, &found));
     records.extend(stack::records(material));
     records.extend(kubernetes::records(material));
+    records.extend(change::records(material));
     records
 }

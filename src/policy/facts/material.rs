@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::evidence::{Evidence, Sources};
 use crate::keys::Recipient;
 use crate::ledger::Ledger;
+use crate::policy::facts::Before;
 use crate::repo_path::RepoPath;
 use crate::rules::RulesFile;
 use crate::sops::Document;
@@ -51,6 +52,8 @@ pub struct Material<'a> {
     pub drills: &'a [String],
     /// The ignored plaintext files that lie beside a document.
     pub beside: &'a BTreeMap<RepoPath, String>,
+    /// The repository as it was at the revision that changes are told from, if one is named.
+    pub before: Option<&'a Before>,
 }
 
 impl Material<'_> {

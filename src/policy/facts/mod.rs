@@ -3,6 +3,7 @@
 //! A fact is a text, a number, a truth or a list of texts. The documentation of each fact is the comment at its field;
 //! `docs/policies.md` lists them, and a test compares the two.
 
+mod change;
 mod document;
 mod file;
 mod fleet;
@@ -17,6 +18,7 @@ mod stack;
 
 use serde::Deserialize;
 
+pub use change::{Before, ChangeFacts};
 pub use document::looks_like_secret;
 pub use file::{FileFacts, plaintext_names};
 pub use fleet::{HostFacts, ZoneFacts};
@@ -212,6 +214,8 @@ subjects! {
     Release "release" ReleaseFacts,
     /// A configuration of Alertmanager.
     Alerting "alerting" AlertingFacts,
+    /// A document, or `cofferdam.toml`, that changed since the revision of `--since`; without one there is none.
+    Change "change" ChangeFacts,
 }
 
 impl Subject {
