@@ -78,26 +78,26 @@ impl Expression {
         Ok(Self { program, asked })
     }
 
-    /// Whether the expression is true of `record`, a record of its subject.
+    /// The facts that it asks for, as positions in its subject's list.
+    pub fn asked(&self) -> &BTreeSet<usize> {
+        &self.asked
+    }
+
+    /// Whether the expression is true of what it is asked about.
     ///
     /// # Errors
     /// What CEL says: types that do not go together, an index out of bounds, a result that is neither true nor false.
-    pub fn holds(&self, evaluator: &Evaluator, record: &Record) -> Result<bool, String> {
-        let fields = record.subject.fields();
-        let facts = self.asked.iter().filter_map(|at| {
-            let field = fields.get(*at)?;
-            Some((Key::from(field.name), value(record.facts.get(*at)?)))
-        });
-        let facts: HashMap<Key, Value> = facts.collect();
-        let mut context = Context::with_env(Arc::clone(&evaluator.0));
-        context.add_variable_from_value(record.subject.name(), Value::from(facts));
-        match self.program.execute(&context) {
+    pub fn holds(&self, of: &Asked) -> Result<bool, String> {
+        match self.program.execute(&of.0) {
             Ok(Value::Bool(holds)) => Ok(holds),
             Ok(other) => Err(format!("it gives {}, not true or false", other.type_of())),
             Err(error) => Err(error.to_string()),
         }
     }
 }
+
+/// The facts of one record, as CEL takes them; for all expressions about it.
+pub struct Asked(Context<'static, 'static>);
 
 /// What CEL itself brings; made once.
 pub struct Evaluator(Arc<Env>);
@@ -106,6 +106,19 @@ impl Evaluator {
     /// The standard functions and macros.
     pub fn new() -> Self {
         Self(Arc::new(Env::stdlib()))
+    }
+
+    /// The facts of `record` at these positions.
+    pub fn asked(&self, record: &Record, positions: &BTreeSet<usize>) -> Asked {
+        let fields = record.subject.fields();
+        let facts = positions.iter().filter_map(|at| {
+            let field = fields.get(*at)?;
+            Some((Key::from(field.name), value(record.facts.get(*at)?)))
+        });
+        let facts: HashMap<Key, Value> = facts.collect();
+        let mut context = Context::with_env(Arc::clone(&self.0));
+        context.add_variable_from_value(record.subject.name(), Value::from(facts));
+        Asked(context)
     }
 }
 
@@ -240,7 +253,8 @@ mod tests {
 
     fn holds(text: &str) -> Result<bool, String> {
         let expression = Expression::compile(text, Subject::Rule).unwrap();
-        expression.holds(&Evaluator::new(), &record())
+        let of = Evaluator::new().asked(&record(), expression.asked());
+        expression.holds(&of)
     }
 
     #[test]

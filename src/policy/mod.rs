@@ -10,11 +10,12 @@ pub mod facts;
 pub mod finding;
 pub mod pack;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use rayon::prelude::*;
 
-use crate::policy::expression::{Evaluator, Expression};
+use crate::policy::expression::{Asked, Evaluator, Expression};
 use crate::policy::facts::{Fact, Record, Subject};
 
 pub use baseline::{Baseline, BaselineError};
@@ -131,10 +132,28 @@ fn listed(values: &[String]) -> String {
 /// Asks every policy of every record of its subject; sorted by severity, file and line.
 pub fn evaluate(policies: &[&Policy], records: &[Record]) -> Vec<Finding> {
     let evaluator = Evaluator::new();
+    let of_subject = |subject: &Subject| {
+        let own: Vec<&Policy> = policies
+            .iter()
+            .copied()
+            .filter(|p| p.about == *subject)
+            .collect();
+        let asked = own.iter().flat_map(|p| p.expression.asked()).copied();
+        let asked: BTreeSet<usize> = asked.collect();
+        (own, asked)
+    };
+    let by_subject: Vec<_> = Subject::ALL.iter().map(of_subject).collect();
     let of_record = |record: &Record| -> Vec<Finding> {
-        let about = policies.iter().filter(|p| p.about == record.subject);
-        about
-            .filter_map(|policy| ask(policy, record, &evaluator))
+        let at = Subject::ALL.iter().position(|s| *s == record.subject);
+        let Some((own, asked)) = at.and_then(|at| by_subject.get(at)) else {
+            return Vec::new();
+        };
+        if own.is_empty() {
+            return Vec::new();
+        }
+        let of = evaluator.asked(record, asked);
+        own.iter()
+            .filter_map(|policy| ask(policy, record, &of))
             .collect()
     };
     let mut findings: Vec<Finding> = records.par_iter().flat_map_iter(of_record).collect();
@@ -143,8 +162,8 @@ pub fn evaluate(policies: &[&Policy], records: &[Record]) -> Vec<Finding> {
     findings
 }
 
-fn ask(policy: &Policy, record: &Record, evaluator: &Evaluator) -> Option<Finding> {
-    let (severity, message, remedy) = match policy.expression.holds(evaluator, record) {
+fn ask(policy: &Policy, record: &Record, of: &Asked) -> Option<Finding> {
+    let (severity, message, remedy) = match policy.expression.holds(of) {
         Ok(false) => return None,
         Ok(true) => (
             policy.severity,

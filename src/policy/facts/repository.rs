@@ -64,9 +64,11 @@ pub(super) fn record(material: &Material<'_>) -> Record {
             let has_others = documents
                 .iter()
                 .any(|(_, d)| !d.foreign_entries().is_empty());
-            (!has_others)
-                .then(|| material.name_of(only))
-                .unwrap_or_default()
+            if has_others {
+                String::new()
+            } else {
+                material.name_of(only)
+            }
         }
         _ => String::new(),
     };

@@ -153,12 +153,12 @@ fn redirects(material: &Material<'_>, one: &Service) -> bool {
             .get(&one.origin.file)
             .is_some_and(|t| speaks(t));
     };
+    // Paths are sorted: those inside stand together.
     let inside = format!("{folder}/");
-    let mut near = material
-        .sources
-        .texts
-        .iter()
-        .filter(|(path, _)| path.as_str().starts_with(&inside));
+    let from = material.sources.texts.range(folder..);
+    let mut near = from
+        .skip_while(|(path, _)| !path.as_str().starts_with(&inside))
+        .take_while(|(path, _)| path.as_str().starts_with(&inside));
     near.any(|(_, text)| speaks(text))
 }
 
