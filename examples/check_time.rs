@@ -126,7 +126,7 @@ fn generate(repository: &Path, files: usize, secrets: usize) -> Result<(), Box<d
         match i % 4 {
             0 | 1 => {
                 let text = format!(
-                    "services:\n  app{i}:\n    image: registry.example/app:{i}\n    env_file: .env\n    ports: ['{}:80']\n    environment:\n      LEVEL: debug\n      URL: https://app{i}.example\n    labels:\n      - traefik.enable=true\n",
+                    "services:\n  app{i}:\n    image: registry.example/app{i}:1.0\n    env_file: .env\n    ports: ['{}:80']\n    environment:\n      LEVEL: debug\n      URL: https://app{i}.example\n    labels:\n      - traefik.enable=true\n",
                     9000 + i % 1000
                 );
                 write(
@@ -136,7 +136,7 @@ fn generate(repository: &Path, files: usize, secrets: usize) -> Result<(), Box<d
             }
             2 => {
                 let text = format!(
-                    "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: app{i}\nspec:\n  template:\n    spec:\n      containers:\n        - name: app\n          image: registry.example/app:{i}\n"
+                    "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: app{i}\nspec:\n  template:\n    spec:\n      containers:\n        - name: app\n          image: registry.example/app{i}:1.0\n"
                 );
                 write(
                     format!("kubernetes/apps/app{i}/deployment.yaml"),

@@ -48,7 +48,7 @@ facts! {
         has_digest: bool,
         /// How many times it is named.
         uses: i64,
-        /// All tags under which its repository is named here, if they are written out.
+        /// Of the first of its repository's images: all tags under which the repository is named here, if they are written out.
         tags: Vec<String>,
         /// Whether it is the first, by tag, of its repository's images.
         is_first_of_repository: bool,
@@ -194,15 +194,18 @@ fn image_records(images: &[NamedImage]) -> Vec<Record> {
     }
     let record = |(name, places): (&str, Vec<&NamedImage>)| {
         let first = places.first()?;
-        let known = tags.get(first.repository()).cloned().unwrap_or_default();
+        let known = tags.get(first.repository());
+        let is_first = known.is_some_and(|known| known.first() == Some(&first.tag()));
+        // Told once: every image with every tag would be many.
+        let known = known.filter(|_| is_first).into_iter().flatten();
         let facts = ImageFacts {
             name: name.to_owned(),
             repository: first.repository().to_owned(),
             tag: first.tag().to_owned(),
             has_digest: first.has_digest(),
             uses: number(places.len()),
-            is_first_of_repository: known.first() == Some(&first.tag()),
-            tags: known.into_iter().map(str::to_owned).collect(),
+            tags: known.map(|tag| (*tag).to_owned()).collect(),
+            is_first_of_repository: is_first,
         };
         let origin = &first.origin;
         Some(facts.record(Some(origin.file.as_str().to_owned()), Some(origin.line)))
