@@ -136,3 +136,11 @@ pub(super) fn one_line(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// What is wrong with a reader, with its name in front; many errors say it themselves.
+pub(super) fn of_reader(name: &str, why: &str) -> String {
+    match why.strip_prefix(name) {
+        Some(rest) if rest.starts_with([' ', ':']) => why.to_owned(),
+        _ => format!("{name}: {why}"),
+    }
+}

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::apply::asking::{Asked, ask};
-use crate::apply::errands::one_line;
+use crate::apply::errands::{of_reader, one_line};
 use crate::apply::{ApplyError, ReaderFailure, Run, now};
 use crate::fleet::abreast_telling;
 use crate::inventory::ReaderOutcome;
@@ -167,14 +167,15 @@ impl Run<'_> {
         let concerned = self.plan().concerns(reader);
         if !guards::silence_stops(reader.without, concerned) {
             if !reader.without {
-                let note = format!("{}: {why}; nothing that it reads changes", reader.name);
+                let said = of_reader(&reader.name, why);
+                let note = format!("{said}; nothing that it reads changes");
                 self.work.observer.note(&note);
             }
             return None;
         }
         Some(ReaderFailure {
             reader: reader.name.clone(),
-            said: format!("{}: {why}", reader.name),
+            said: of_reader(&reader.name, why),
             holds_too_much: false,
             is_weak: false,
         })

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
-use crate::apply::errands::{Act, Errand};
+use crate::apply::errands::{Act, Errand, of_reader};
 use crate::apply::rewrite::store_of;
 use crate::apply::ship::failures_of;
 use crate::apply::{ApplyError, ReaderFailure, Run, read_optional};
@@ -124,7 +124,7 @@ impl Run<'_> {
                 // What the run does not touch stays as it is, whether its reader answers or not.
                 Err(_) if !self.has_to_answer(&name) => continue,
                 Err(why) => {
-                    failures.push(format!("{name}: {why}"));
+                    failures.push(of_reader(&name, &why));
                     continue;
                 }
             };

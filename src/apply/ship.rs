@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::apply::errands::{Act, Errand};
+use crate::apply::errands::{Act, Errand, of_reader};
 use crate::apply::{ApplyError, Run};
 use crate::fleet::{Delivered, Withdrawn};
 use crate::inventory::{Before, ReaderOutcome};
@@ -176,7 +176,7 @@ impl Run<'_> {
                         })
                     });
                     if shipped {
-                        failures.push(format!("{name}: {text}"));
+                        failures.push(of_reader(&name, &text));
                     } else {
                         let note =
                             format!("{name} was never shipped to, and is left alone: {text}");
@@ -266,6 +266,6 @@ struct Missing {
 pub(super) fn failures_of(outcomes: &[ReaderOutcome]) -> Vec<String> {
     outcomes
         .iter()
-        .filter_map(|o| Some(format!("{}: {}", o.reader, o.error.as_ref()?)))
+        .filter_map(|o| Some(of_reader(&o.reader, o.error.as_ref()?)))
         .collect()
 }

@@ -339,6 +339,8 @@ fn a_sync_brings_a_new_operator_into_every_document() {
     let plan = world.plan().unwrap();
     assert_eq!(plan.documents.len(), 4);
     assert!(plan.retiring.is_empty());
+    let text = plan_text(&plan);
+    assert!(text.starts_with("Bring 2 zones up to date"), "{text}");
     assert!(
         plan.readers
             .iter()

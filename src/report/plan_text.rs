@@ -73,8 +73,7 @@ fn headline(plan: &Plan) -> String {
                 .map_or("identities", |r| r.name.as_str())
         ),
         _ if plan.goal == Goal::Rotate => format!("Rotate {}", identities(new)),
-        0 => format!("Bring {} up to date", count(zones.len(), "zone")),
-        _ if plan.goal == Goal::Sync => {
+        n if n == 0 || plan.goal == Goal::Sync => {
             format!("Bring {} up to date", count(zones.len(), "zone"))
         }
         n => format!("Split {} into {}", shared(n), count(zones.len(), "zone")),
