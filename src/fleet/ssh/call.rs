@@ -13,7 +13,8 @@ use zeroize::{Zeroize, Zeroizing};
 pub(super) const OUTPUT_LIMIT: usize = 1 << 20;
 /// How long pipes may stay open once the program has ended: something it started may hold them.
 const DRAIN: Duration = Duration::from_secs(2);
-const POLL: Duration = Duration::from_millis(5);
+/// How often a child is looked after: the longer it runs, the less often, for there may be many.
+const POLL: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(25)];
 
 /// What a program left.
 ///
@@ -63,16 +64,22 @@ pub(in crate::fleet) fn wait(
     child: &mut Child,
     patience: Duration,
 ) -> io::Result<Option<ExitStatus>> {
-    let deadline = Instant::now() + patience;
+    let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if Instant::now() >= deadline {
+        let waited = begun.elapsed();
+        let Some(left) = patience.checked_sub(waited).filter(|left| !left.is_zero()) else {
             return Ok(None);
-        }
-        std::thread::sleep(POLL);
+        };
+        std::thread::sleep(pause(waited).min(left));
     }
+}
+
+/// How long to do nothing while something is waited for, after so long a time.
+pub(super) fn pause(waited: Duration) -> Duration {
+    (waited / 8).clamp(POLL[0], POLL[1])
 }
 
 /// Kills a child and takes it off the process table.

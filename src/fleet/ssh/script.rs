@@ -98,13 +98,19 @@ end() { printf '\n%s end %s\n' "$nonce" "$*"; exit 0; }
 next() { printf '\n%s next\n' "$nonce"; }
 meta() { stat -c '%a %u %g' "$1" 2>/dev/null || stat -f '%Lp %u %g' "$1"; }
 digest() {
-  if command -v sha256sum >/dev/null 2>&1; then sha256sum
-  elif command -v shasum >/dev/null 2>&1; then shasum -a 256
-  elif command -v sha256 >/dev/null 2>&1; then sha256 -q
-  else openssl dgst -sha256 -r; fi | cut -c1-64
+  if command -v sha256sum >/dev/null 2>&1; then s=$(sha256sum)
+  elif command -v shasum >/dev/null 2>&1; then s=$(shasum -a 256)
+  elif command -v sha256 >/dev/null 2>&1; then s=$(sha256 -q)
+  else s=$(openssl dgst -sha256 -r); fi
+  printf '%s\n' "${s%% *}"
 }
 state() { if [ -e "$file" ]; then digest <"$file"; else echo absent; fi; }
-flush() { if sync --help 2>&1 | grep -q FILE; then sync "$1"; else sync; fi; }
+flushes=
+learn_to_flush() { case $(sync --help 2>&1) in *FILE*) flushes=one;; *) flushes=all;; esac; }
+flush() {
+  if [ -z "$flushes" ]; then learn_to_flush; fi
+  if [ "$flushes" = one ]; then sync "$1"; else sync; fi
+}
 generation() { sed -n "s/^$lineage //p" "$marks" 2>/dev/null | tail -n 1; }
 guard() {
   if [ -z "$lineage" ]; then return 0; fi
@@ -173,6 +179,7 @@ pub(super) const WRITE: &str = r#"
 check
 guard
 [ "$want" = "$(state)" ] || end changed
+learn_to_flush
 if [ ! -d "$dir" ]; then
   parent=${dir%/*}; parent=${parent:-/}
   e=$( { umask 022; mkdir -p "$parent" && umask 077 && mkdir "$dir" && sync; } 2>&1 ) || end failed "make $dir: $e"

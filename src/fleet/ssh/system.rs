@@ -79,9 +79,9 @@ impl Transport for System {
             way: Arc::clone(way),
         };
         let patience = way.program.connect_patience() + Duration::from_secs(2);
-        let deadline = Instant::now() + patience;
+        let begun = Instant::now();
         while !is_socket(&master.socket) {
-            if let Some(status) = master.ended(Duration::from_millis(10)) {
+            if let Some(status) = master.ended(call::pause(begun.elapsed())) {
                 let said = errors
                     .and_then(|errors| errors.recv_timeout(LAST_WORDS).ok())
                     .unwrap_or_default();
@@ -95,7 +95,7 @@ impl Transport for System {
                     }
                 });
             }
-            if Instant::now() >= deadline {
+            if begun.elapsed() >= patience {
                 return Err(SshProblem::TimedOut { patience });
             }
         }
