@@ -548,6 +548,74 @@ fn a_host_that_cannot_be_worked_on_says_what_to_do() {
 }
 
 #[test]
+fn logins_that_no_key_opens_and_names_that_nobody_knows() {
+    if !have_sshd() || !have_peers(&["ssh-agent", "ssh-keygen"]) {
+        return;
+    }
+    let bench = Bench::new("kasm", &Manners::default());
+    let text = text_of(&Identity::mint());
+    bench.put(&text, 0o400);
+    let told_with = |name: &str, more: &[&str]| {
+        let mut words = bench.fleet.words();
+        words.extend(more.iter().map(|&word| word.to_owned()));
+        told(
+            &host(name, &bench.file(), &[], SshProgram::new(words))
+                .read()
+                .unwrap_err(),
+        )
+    };
+    // A key file under a passphrase, which nobody is there to give.
+    let key = bench.fleet.host("client");
+    let mut keygen = bench.sandbox.command("ssh-keygen", bench.sandbox.path());
+    keygen.args(["-q", "-p", "-P", "", "-N", "correct horse", "-f"]);
+    Ran::of(keygen.arg(&key)).expect_code(0);
+    let error = told_with("kasm", &[]);
+    let wanted = match transport() {
+        None => "the login was refused",
+        Some(_) => "nobody gave its passphrase",
+    };
+    assert!(
+        error.contains(wanted) && error.contains("ssh-add"),
+        "{error}"
+    );
+    // An agent that holds nothing, and no key file.
+    let socket = bench.sandbox.path().join("agent");
+    let mut agent = std::process::Command::new("ssh-agent")
+        .args(["-D", "-a"])
+        .arg(&socket)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !socket.exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::fs::remove_file(&key).unwrap();
+    let error = told_with(
+        "kasm",
+        &["-o", &format!("IdentityAgent={}", socket.display())],
+    );
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    for wanted in [
+        "kasm (kasm): the login was refused",
+        "ssh-add your key",
+        "try: ssh kasm true",
+    ] {
+        assert!(error.contains(wanted), "{error}");
+    }
+    // A name that no resolver need be asked about: it has an empty label.
+    let error = told_with("no..where", &[]);
+    for wanted in [
+        "no..where (no..where): it cannot be reached",
+        "try: ssh no..where true",
+    ] {
+        assert!(error.contains(wanted), "{error}");
+    }
+    assert_eq!(bench.text(), text);
+}
+
+#[test]
 fn sudo_is_used_where_the_login_needs_it_and_only_there() {
     if !have_sshd() {
         return;

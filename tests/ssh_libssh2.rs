@@ -17,6 +17,15 @@ mod hosts;
 #[path = "ssh_clones.rs"]
 mod clones;
 
+#[path = "fleet_ssh.rs"]
+mod fleet;
+
+#[path = "ssh_kills.rs"]
+mod kills;
+
+#[path = "planted_copies.rs"]
+mod copies;
+
 mod logins {
     use std::path::Path;
     use std::process::{Child, Command, Stdio};

@@ -15,6 +15,8 @@ pub mod homeops;
 pub mod kube_double;
 pub mod kube_flux;
 pub mod kube_objects;
+pub mod machine;
+pub mod proxy;
 pub mod replay;
 pub mod side_by_side;
 pub mod snapshot;

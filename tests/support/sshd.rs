@@ -9,11 +9,17 @@
     reason = "a test may fail where it stands"
 )]
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+
+use super::machine::Machine;
+use super::proxy::Proxy;
 
 /// The server: it insists on being started by its absolute path.
 const SSHD: &str = "/usr/sbin/sshd";
@@ -35,13 +41,28 @@ pub struct Manners {
     pub key_of: Option<String>,
     /// Nobody listens.
     pub is_dead: bool,
+    /// It is a machine of its own: an address, a disk, and the account `ops` beside root's.
+    pub is_machine: bool,
+    /// The connection to it can be cut.
+    pub can_be_cut: bool,
 }
 
 /// The servers and their client configuration.
 #[derive(Debug)]
 pub struct Fleet {
     folder: PathBuf,
-    servers: Vec<Child>,
+    hosts: BTreeMap<String, Server>,
+}
+
+/// One host's server.
+#[derive(Debug)]
+struct Server {
+    address: Ipv4Addr,
+    port: u16,
+    /// None for one that is dead.
+    child: Option<Child>,
+    machine: Option<Machine>,
+    proxy: Option<Proxy>,
 }
 
 /// Whether real servers can be started; says what is missing, or fails where that is asked for.
@@ -84,7 +105,7 @@ impl Fleet {
         write(&folder.join("ssh"), &wrapper, 0o755);
         Self {
             folder,
-            servers: Vec::new(),
+            hosts: BTreeMap::new(),
         }
     }
 
@@ -101,51 +122,99 @@ impl Fleet {
                 }
             }
         }
-        let port = free_port();
-        let home = folder.join("home");
-        let path = manners.path.as_ref().map(|path| format!(" PATH={path}"));
+        let machine = manners
+            .is_machine
+            .then(|| Machine::new(&folder.join("disk")));
+        let number = u8::try_from(self.hosts.len() + 1).unwrap();
+        let address = match &machine {
+            Some(_) => Ipv4Addr::new(127, 0, 9, number),
+            None => Ipv4Addr::LOCALHOST,
+        };
+        let port = free_port(address);
+        // Where the server finds its own files.
+        let seen = match &machine {
+            Some(machine) => {
+                for name in ["hostkey", "hostkey.pub"] {
+                    let file = machine.disk.join("etc/sshd").join(name);
+                    std::fs::copy(folder.join(name), file).unwrap();
+                }
+                std::fs::copy(
+                    self.folder.join("client.pub"),
+                    machine.disk.join("etc/sshd/client.pub"),
+                )
+                .unwrap();
+                machine.path("/etc/sshd")
+            }
+            None => {
+                std::fs::copy(self.folder.join("client.pub"), folder.join("client.pub")).unwrap();
+                folder.display().to_string()
+            }
+        };
+        let files = match &machine {
+            Some(machine) => machine.disk.join("etc/sshd"),
+            None => folder.clone(),
+        };
+        let home = match &machine {
+            // The accounts say where their homes are.
+            Some(machine) if machine.is_real => None,
+            Some(machine) => Some(machine.path("/root")),
+            None => Some(folder.join("home").display().to_string()),
+        };
+        let path = manners.path.clone().or_else(|| {
+            let machine = machine.as_ref().filter(|machine| !machine.is_real)?;
+            Some(machine.stand_in_path())
+        });
+        let set: Vec<String> = [("HOME", home), ("PATH", path)]
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("{name}={}", value?)))
+            .collect();
+        let set = match set.as_slice() {
+            [] => String::new(),
+            set => format!("SetEnv {}\n", set.join(" ")),
+        };
         let forced = manners.forced.as_ref().map(|text| {
             write(
-                &folder.join("forced"),
+                &files.join("forced"),
                 &format!("#!/bin/sh\n{text}\n"),
                 0o755,
             );
-            format!("ForceCommand {}/forced\n", folder.display())
+            format!("ForceCommand {seen}/forced\n")
         });
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/hostkey\nPidFile {0}/pid\n\
-             AuthorizedKeysFile {1}/client.pub\nStrictModes no\nPasswordAuthentication no\n\
-             KbdInteractiveAuthentication no\nUsePAM no\nPermitRootLogin yes\nMaxStartups 100\n\
-             SetEnv HOME={2}{3}\n{4}",
-            folder.display(),
-            self.folder.display(),
-            home.display(),
-            path.unwrap_or_default(),
+            "Port {port}\nListenAddress {address}\nHostKey {seen}/hostkey\nPidFile {0}\n\
+             AuthorizedKeysFile {seen}/client.pub\nStrictModes no\nPasswordAuthentication no\n\
+             KbdInteractiveAuthentication no\nUsePAM no\nPermitRootLogin yes\nMaxStartups 100\n{set}{1}",
+            match &machine {
+                Some(_) => "none".to_owned(),
+                None => format!("{seen}/pid"),
+            },
             forced.unwrap_or_default(),
         );
-        write(&folder.join("sshd_config"), &config, 0o600);
-        let key_file = if manners.key_is_wrong {
-            "other"
-        } else {
-            "hostkey"
+        write(&files.join("sshd_config"), &config, 0o600);
+        let proxy = manners
+            .can_be_cut
+            .then(|| Proxy::new((address, port), Duration::ZERO));
+        let (shown, shown_port) = match &proxy {
+            Some(proxy) => (Ipv4Addr::LOCALHOST, proxy.port),
+            None => (address, port),
         };
-        let key_folder = if manners.key_is_wrong {
-            &self.folder
-        } else {
-            &folder
-        };
-        let key = std::fs::read_to_string(key_folder.join(format!("{key_file}.pub"))).unwrap();
         if !manners.key_is_unknown {
+            let key = match manners.key_is_wrong {
+                true => self.folder.join("other.pub"),
+                false => folder.join("hostkey.pub"),
+            };
+            let key = std::fs::read_to_string(key).unwrap();
             append(
                 &self.folder.join("known_hosts"),
-                &format!("[127.0.0.1]:{port} {key}"),
+                &format!("[{shown}]:{shown_port} {key}"),
             );
         }
+        // An address may name another user than root.
         append(
             &self.folder.join("config"),
             &format!(
-                "Host {name}\n HostName 127.0.0.1\n Port {port}\n User root\n IdentityFile {0}/client\n IdentitiesOnly yes\n \
-                 UserKnownHostsFile {0}/known_hosts\n GlobalKnownHostsFile /dev/null\n HostKeyAlgorithms ssh-ed25519\n{1}",
+                "Host {name}\n HostName {shown}\n Port {shown_port}\n IdentityFile {0}/client\n IdentitiesOnly yes\n \
+                 UserKnownHostsFile {0}/known_hosts\n GlobalKnownHostsFile /dev/null\n HostKeyAlgorithms ssh-ed25519\n{1} User root\n",
                 self.folder.display(),
                 manners
                     .jump
@@ -154,24 +223,92 @@ impl Fleet {
                     .unwrap_or_default()
             ),
         );
-        if manners.is_dead {
-            return;
+        let server = Server {
+            address,
+            port,
+            child: None,
+            machine,
+            proxy,
+        };
+        self.hosts.insert(name.to_owned(), server);
+        if !manners.is_dead {
+            self.start(name);
         }
-        let log = std::fs::File::create(folder.join("log")).unwrap();
-        let child = Command::new(SSHD)
-            .args(["-D", "-e", "-f"])
-            .arg(folder.join("sshd_config"))
+    }
+
+    /// Starts the server of a host that is dead.
+    pub fn start(&mut self, name: &str) {
+        let folder = self.host(name);
+        let server = self.hosts.get_mut(name).unwrap();
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(folder.join("log"))
+            .unwrap();
+        let mut command = match &server.machine {
+            Some(machine) => machine.command(SSHD),
+            None => Command::new(SSHD),
+        };
+        let config = match &server.machine {
+            Some(machine) => machine.path("/etc/sshd/sshd_config"),
+            None => folder.join("sshd_config").display().to_string(),
+        };
+        let child = command
+            .args(["-D", "-e", "-f", &config])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
-        self.servers.push(child);
+        server.child = Some(child);
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !greets(port) {
+        while !greets(server.address, server.port) {
             assert!(Instant::now() < deadline, "sshd of {name} does not answer");
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Kills a host's server and all its connections.
+    pub fn kill(&mut self, name: &str) {
+        let server = self.hosts.get_mut(name).unwrap();
+        if let Some(mut child) = server.child.take() {
+            // Stopped first, so that it makes no more children.
+            signal(child.id(), Signal::STOP);
+            kill_below(child.id());
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Kills the processes that serve connections to a host; how many there were.
+    pub fn kill_sessions(&self, name: &str) -> usize {
+        self.hosts[name]
+            .child
+            .as_ref()
+            .map_or(0, |child| kill_below(child.id()))
+    }
+
+    /// Cuts the connections to a host; whether there were any.
+    pub fn cut(&self, name: &str) -> bool {
+        let proxy = self.hosts[name].proxy.as_ref();
+        proxy.is_some_and(|proxy| proxy.cut() > 0)
+    }
+
+    /// A login of a machine of its own that needs sudo to write where root does.
+    pub fn login_without_rights(&self, name: &str) -> &'static str {
+        let machine = self.hosts[name].machine.as_ref().unwrap();
+        machine.login_without_rights()
+    }
+
+    /// A path of a machine of its own as `cofferdam.toml` has it.
+    pub fn path(&self, name: &str, path: &str) -> String {
+        self.hosts[name].machine.as_ref().unwrap().path(path)
+    }
+
+    /// The same as it lies on this disk.
+    pub fn disk(&self, name: &str, path: &str) -> PathBuf {
+        let machine = self.hosts[name].machine.as_ref().unwrap();
+        machine.disk.join(path.trim_start_matches('/'))
     }
 
     /// A host's folder: `home` is its HOME.
@@ -198,11 +335,46 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        for server in &mut self.servers {
-            let _ = server.kill();
-            let _ = server.wait();
+        let names: Vec<String> = self.hosts.keys().cloned().collect();
+        for name in names {
+            self.kill(&name);
         }
     }
+}
+
+/// Kills all descendants of a process; how many there were.
+fn kill_below(pid: u32) -> usize {
+    let below = children(pid);
+    let more: usize = below.iter().map(|&child| kill_below(child)).sum();
+    for &child in &below {
+        signal(child, Signal::KILL);
+    }
+    below.len() + more
+}
+
+/// The processes that a process has begun.
+///
+/// Source: proc_pid_stat(5): the parent is the second word behind the name, which ends with the last parenthesis.
+pub fn children(pid: u32) -> Vec<u32> {
+    let mut children = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let parent = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        if let (Some(parent), Ok(child)) = (parent, entry.file_name().to_string_lossy().parse())
+            && parent == pid
+        {
+            children.push(child);
+        }
+    }
+    children
+}
+
+/// Sends a signal to a process of ours; that it has ended already is no matter.
+pub fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    let _ = rustix::process::kill_process(pid, signal);
 }
 
 fn keygen(path: &Path) {
@@ -217,8 +389,8 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn greets(port: u16) -> bool {
-    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+fn greets(address: Ipv4Addr, port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect((address, port)) else {
         return false;
     };
     let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
@@ -226,8 +398,8 @@ fn greets(port: u16) -> bool {
     stream.read_exact(&mut greeting).is_ok() && &greeting == b"SSH-"
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+fn free_port(address: Ipv4Addr) -> u16 {
+    let listener = TcpListener::bind((address, 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
 
