@@ -27,6 +27,7 @@
 //!   newer. A restore does not fall between a look at a reader and the act that follows at once.
 //! - Old bytes that somebody publishes after the last look before identities leave: `check` finds them, `sync` re-encrypts them.
 //! - A document in an old clone that was removed from the repository since, and the clones of readers that declare none.
+//! - The work tree of a clone whose run another clone has taken over: readers read the remote.
 //! - Whoever takes a run over has to see to it that its machine is not at work on it until the ref has moved.
 //! - A clone that cannot ask the remote and ships after another took its run back by a further commit may give a reader
 //!   an identity again that opens nothing: the ledger's generation does not change there.

@@ -5,7 +5,7 @@ use cofferdam::ledger::State;
 use crate::cast::{ALWAYS, RECOVERY, SHARED, Wish};
 use crate::facts::by_state;
 use crate::mind::Mind;
-use crate::world::{Bits, By, Commit, DOCUMENTS, Doc, Docs, Run, Tree, World};
+use crate::world::{At, Bits, By, Commit, DOCUMENTS, Doc, Docs, Run, Tree, World};
 
 /// A name for people, and whether it holds.
 pub type Rule = (&'static str, fn(&Mind, &World) -> bool);
@@ -74,7 +74,9 @@ fn work_trees_open(mind: &Mind, w: &World) -> bool {
     let is_current = |n: &usize| {
         let desk = &w.desks[*n];
         let holds = w.lease.is_some_and(|l| usize::from(l.desk) == *n);
-        let is_its = w.tip.is_none() || desk.run.is_none() || holds;
+        // The clone that a run was taken from wraps, or puts back, once it is at work again; readers read the remote.
+        let was_taken = w.left.takeovers < mind.cast.scenario.left.takeovers;
+        let is_its = w.tip.is_none() || desk.run.is_none() || (holds && !was_taken);
         w.stands_on(desk.head, w.published()) && is_its
     };
     let mut desks = (0..w.desks.len()).filter(is_current).map(|n| &w.desks[n]);
@@ -273,10 +275,14 @@ fn retired_is_gone(mind: &Mind, w: &World) -> bool {
 fn one_run_ships(mind: &Mind, w: &World) -> bool {
     let shipping = w.desks.iter().filter_map(|d| d.run.as_ref()).filter(|run| {
         let progress = &mind.journal(run.journal).progress;
-        progress.shipping_begun()
-            && !progress
-                .started
-                .contains(&cofferdam::journal::Step::Release)
+        // One that another clone took over, or whose clone lies still, does nothing until it has looked at the ref.
+        let is_at_work = run
+            .work
+            .is_some_and(|work| work.at > At::Acquire && work.at != At::Undo);
+        let is_released = progress
+            .started
+            .contains(&cofferdam::journal::Step::Release);
+        is_at_work && progress.shipping_begun() && !is_released
     });
     let mut numbers: Vec<u8> = shipping.map(|run| run.number).collect();
     numbers.sort_unstable();
