@@ -275,10 +275,10 @@ fn retired_is_gone(mind: &Mind, w: &World) -> bool {
 fn one_run_ships(mind: &Mind, w: &World) -> bool {
     let shipping = w.desks.iter().filter_map(|d| d.run.as_ref()).filter(|run| {
         let progress = &mind.journal(run.journal).progress;
-        // One that another clone took over, or whose clone lies still, does nothing until it has looked at the ref.
+        // Forwards: what goes back takes from readers what it minted itself, and no more.
         let is_at_work = run
             .work
-            .is_some_and(|work| work.at > At::Acquire && work.at != At::Undo);
+            .is_some_and(|work| work.at > At::Acquire && work.at < At::Release);
         let is_released = progress
             .started
             .contains(&cofferdam::journal::Step::Release);
