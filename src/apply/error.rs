@@ -107,6 +107,14 @@ pub enum ApplyError {
         /// Its id.
         id: String,
     },
+    /// Another run has minted an identity of that name since this one was planned.
+    #[error(
+        "another run has minted {id} since this one was planned; nothing of this one was shipped"
+    )]
+    Overtaken {
+        /// The identity.
+        id: String,
+    },
     /// The ledger does not know an identity that this run minted: somebody put an older one in its place.
     #[error("identity {id} was minted by this run and is gone from .cofferdam/keyring.toml")]
     LedgerLost {

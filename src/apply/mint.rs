@@ -11,6 +11,12 @@ use crate::repo::atomic_write::{self, Mode};
 impl Run<'_> {
     /// Adopts what is to be retired and mints what is missing; what the ledger knows already is done.
     pub(super) fn mint(&mut self) -> Result<(), ApplyError> {
+        let ids = self.minted_by_plan();
+        let others =
+            |id: &&String| self.ledger.record(id).is_some() && !self.progress().has_minted(id);
+        if let Some(id) = ids.iter().find(others) {
+            return Err(ApplyError::Overtaken { id: id.clone() });
+        }
         let adopted: Vec<(String, Recipient)> = self
             .plan()
             .retiring

@@ -377,7 +377,13 @@ impl<'a> Run<'a> {
     /// The recipient of one of the plan's identities; none if it was not minted yet.
     fn recipient_of(&self, id: &str) -> Option<Recipient> {
         let planned = self.plan().identity(id).and_then(|i| i.recipient.clone());
-        planned.or_else(|| self.ledger.record(id).map(|r| r.recipient.clone()))
+        // A record of that name that this run did not make is another run's.
+        let own = || {
+            self.ledger
+                .record(id)
+                .filter(|_| self.progress().has_minted(id))
+        };
+        planned.or_else(|| own().map(|r| r.recipient.clone()))
     }
 
     /// Every file of the repository that this run may have written, for git.

@@ -31,7 +31,8 @@ impl Run<'_> {
             return Ok(false);
         }
         // The ledger goes last: without a record an identity has left already.
-        let recorded = |id: &String| self.ledger.record(id).is_some();
+        let recorded =
+            |id: &String| self.ledger.record(id).is_some() && self.recipient_of(id).is_some();
         let ids: Vec<String> = self
             .shipped_by_plan()
             .into_iter()

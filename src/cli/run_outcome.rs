@@ -115,6 +115,9 @@ fn hints(error: &ApplyError) -> Vec<String> {
         ApplyError::Document { path, .. } => then(&format!(
             "mend {path}, or take it back to a version that opens (git checkout COMMIT -- {path})"
         )),
+        ApplyError::Overtaken { .. } => {
+            vec!["cofferdam undo takes this one back; then plan it anew".to_owned()]
+        }
         ApplyError::LedgerLost { .. } => then(
             "put the ledger back as the run left it (from a stash, or git checkout COMMIT -- .cofferdam)",
         ),

@@ -186,6 +186,11 @@ impl Progress {
         })
     }
 
+    /// Whether the identity `id` is this run's to make: two runs that are planned at once give theirs the same names.
+    pub fn has_minted(&self, id: &str) -> bool {
+        self.started.contains(&Step::Mint { id: id.to_owned() })
+    }
+
     /// Whether the ref may have been ours at some time: the answer may be lost of a push that took it.
     pub fn sought_lease(&self) -> bool {
         let is_lease = |step: &Step| matches!(step, Step::Lease { .. });

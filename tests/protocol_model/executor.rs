@@ -195,6 +195,9 @@ impl Executor<'_> {
 
     pub fn mint(&self, w: &World) -> Next {
         let facts = self.facts(w);
+        if facts.is_overtaken {
+            return self.stopped("another run has minted", w);
+        }
         let seal = !self.has(Fault::NothingSealed);
         let mut after = w.clone();
         if !facts.is_adopted {
@@ -215,11 +218,11 @@ impl Executor<'_> {
         if !self.change(&mut after, Change::Mint) {
             return self.stopped("the ledger refuses", w);
         }
-        let minted = self.facts(&after).minted;
+        self.note(&mut after, Note::Minted);
         if seal {
+            let minted = self.facts(&after).minted;
             after.desks[self.desk].tree.sealed |= minted;
         }
-        self.note(&mut after, Note::Minted);
         self.go(&mut after, At::Acquire);
         Next::Did(vec![("mint", after)])
     }

@@ -54,6 +54,8 @@ pub struct Facts {
     pub adopted: Bits,
     pub is_adopted: bool,
     pub minted_done: bool,
+    /// Whether another run has minted an identity of the same name.
+    pub is_overtaken: bool,
     /// Operators and recovery.
     pub always: Bits,
     pub bars_way_back: bool,
@@ -65,7 +67,8 @@ impl Facts {
         let plan = &progress.plan;
         let recipient_of = |id: &str| -> Option<Recipient> {
             let planned = plan.identity(id).and_then(|i| i.recipient.clone());
-            planned.or_else(|| ledger.record(id).map(|r| r.recipient.clone()))
+            let own = || ledger.record(id).filter(|_| progress.has_minted(id));
+            planned.or_else(|| own().map(|r| r.recipient.clone()))
         };
         let minted: Vec<&str> = plan
             .identities
@@ -141,6 +144,9 @@ impl Facts {
             is_minted: minted.iter().all(|id| recipient_of(id).is_some()),
             adopted: cast.bits(adopted().map(|r| &r.recipient)),
             is_adopted: adopted().all(|r| ledger.record(&r.id).is_some()),
+            is_overtaken: minted
+                .iter()
+                .any(|id| ledger.record(id).is_some() && !progress.has_minted(id)),
             minted_done: minted.iter().any(|id| {
                 progress.done.contains(&cofferdam::journal::Step::Mint {
                     id: (*id).to_owned(),
