@@ -1,12 +1,13 @@
 //! Cofferdam: a secrets lifecycle manager for GitOps repositories encrypted with SOPS and age.
 //!
-//! The pure core takes values and returns values; the edges (`repo`, `keystore`, `fleet`, `apply`, `cli`) do the
-//! input and output. ARCHITECTURE.md holds the module map and the invariants.
+//! The pure core takes values and returns values; the edges (`repo`, `keystore`, `fleet`, `exec`, `apply`, `cli`) do
+//! the input and output. ARCHITECTURE.md holds the module map and the invariants.
 
 pub mod apply;
 pub mod cli;
 pub mod command_words;
 pub mod evidence;
+pub mod exec;
 pub mod exposure;
 pub mod fleet;
 pub mod inventory;

@@ -155,25 +155,45 @@ impl FileFlags {
     /// # Errors
     /// A file that is named and missing, or does not parse.
     pub fn config(&self, context: &Context) -> Result<Option<Config>, CliError> {
-        let path = match &self.config {
-            Some(path) => context.resolve(path),
-            None => match find_config(&context.directory) {
-                Some(path) => path,
-                None => return Ok(None),
-            },
-        };
+        match &self.config {
+            Some(path) => Config::read(context.resolve(path)).map(Some),
+            None => find_config(&context.directory)
+                .map(Config::read)
+                .transpose(),
+        }
+    }
+}
+
+impl Config {
+    fn read(path: PathBuf) -> Result<Self, CliError> {
         let failed = |e: &dyn std::error::Error| {
             CliError::failed(format!("cannot use {}", path.display())).caused_by(e)
         };
         let text = std::fs::read_to_string(&path).map_err(|e| failed(&e))?;
         let rules = RulesFile::parse(&text).map_err(|e| failed(&e))?;
         let folder = clean(path.parent().unwrap_or(Path::new("/")));
-        Ok(Some(Config {
+        Ok(Self {
             path,
             folder,
             rules,
-        }))
+        })
     }
+}
+
+/// How plaintext is printed where no flag says it: what `.sops.yaml` says, found from the working directory upwards.
+///
+/// # Errors
+/// A file that does not parse.
+pub fn printing(context: &Context) -> Result<EmitOptions, CliError> {
+    let config = find_config(&context.directory)
+        .map(Config::read)
+        .transpose()?;
+    let stores = config.map(|c| c.rules.stores).unwrap_or_default();
+    Ok(EmitOptions {
+        yaml_indent: stores.yaml_indent,
+        json_indent: stores.json_indent,
+        json_binary_indent: stores.json_binary_indent,
+    })
 }
 
 /// A `.sops.yaml` that was found.

@@ -18,6 +18,12 @@ pub enum Kind {
     OutOfDate,
     /// Stopped part-way at a safe point; `resume` goes on. Exit 5.
     Stopped,
+    /// `exec` refused or failed; told apart from what the program gives. Exit 125.
+    Refused,
+    /// The program of `exec` cannot be run. Exit 126.
+    NotRunnable,
+    /// There is no such program. Exit 127.
+    NotFound,
 }
 
 impl Kind {
@@ -29,6 +35,9 @@ impl Kind {
             Kind::Findings => 3,
             Kind::OutOfDate => 4,
             Kind::Stopped => 5,
+            Kind::Refused => 125,
+            Kind::NotRunnable => 126,
+            Kind::NotFound => 127,
         }
     }
 }

@@ -14,10 +14,12 @@ pub mod document_flags;
 pub mod documents;
 pub mod encrypt;
 pub mod error;
+pub mod exec;
 pub mod exposure;
 pub mod init;
 mod kept_sealed;
 mod narrator;
+mod plaintexts;
 pub mod plan;
 mod planning;
 mod project;
@@ -25,6 +27,7 @@ pub mod prove;
 mod prove_answer;
 mod reader_bars;
 pub mod recovery;
+pub mod redact;
 mod remote;
 pub mod renew;
 pub mod resume;
@@ -46,13 +49,14 @@ mod uses;
 pub mod verify;
 pub mod why;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use context::Context;
-use error::CliError;
+use error::{CliError, Kind};
 use ui::Ui;
 
 /// Secrets lifecycle manager for GitOps repositories encrypted with SOPS and age.
@@ -98,6 +102,8 @@ enum Command {
     Why(why::WhyArgs),
     Exposure(exposure::ExposureArgs),
     Runbook(runbook::RunbookArgs),
+    Exec(exec::ExecArgs),
+    Redact(redact::RedactArgs),
     Demo(demo::Args),
     Encrypt(encrypt::EncryptArgs),
     Decrypt(decrypt::DecryptArgs),
@@ -106,11 +112,29 @@ enum Command {
 }
 
 /// Parses the command line, runs the command, prints a failure, gives the exit code.
+#[cfg_attr(
+    target_os = "linux",
+    expect(clippy::disallowed_methods, reason = "edge: the command line")
+)]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    #[cfg(target_os = "linux")]
+    if let Some(leads) = crate::exec::guard::is_asked_for(std::env::args_os()) {
+        crate::exec::guard::stand(leads);
+        return ExitCode::SUCCESS;
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
     let ui = Ui::new(cli.quiet);
+    let is_exec = matches!(cli.command, Command::Exec(_));
     match start(cli, &ui) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
+        Err(error) if is_exec => {
+            let error = exec::refused(error);
+            ui.failure(&error);
+            ExitCode::from(error.kind().exit_code())
+        }
         Err(error) => {
             ui.failure(&error);
             ExitCode::from(error.kind().exit_code())
@@ -118,8 +142,34 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Prints help, or what is wrong with the command line. For `exec` that has an exit code of its own.
 #[expect(clippy::disallowed_methods, reason = "edge: the command line")]
-fn start(cli: Cli, ui: &Ui) -> Result<(), CliError> {
+fn explain(error: &clap::Error) -> ExitCode {
+    // A reader that closed the pipe is no failure of ours.
+    let _ = error.print();
+    let code = if error.exit_code() != 0 && names_exec(std::env::args_os()) {
+        Kind::Refused.exit_code()
+    } else {
+        u8::try_from(error.exit_code()).unwrap_or(Kind::Usage.exit_code())
+    };
+    ExitCode::from(code)
+}
+
+/// Whether the command is `exec`, in arguments that do not parse.
+fn names_exec(arguments: impl Iterator<Item = OsString>) -> bool {
+    let mut arguments = arguments.skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.to_string_lossy().as_ref() {
+            "-C" => drop(arguments.next()),
+            flag if flag.starts_with('-') => {}
+            command => return command == "exec",
+        }
+    }
+    false
+}
+
+#[expect(clippy::disallowed_methods, reason = "edge: the command line")]
+fn start(cli: Cli, ui: &Ui) -> Result<ExitCode, CliError> {
     if let Some(directory) = &cli.directory {
         std::env::set_current_dir(directory).map_err(|e| {
             CliError::failed(format!("cannot change to {}", directory.display())).caused_by(&e)
@@ -132,8 +182,10 @@ fn start(cli: Cli, ui: &Ui) -> Result<(), CliError> {
     dispatch(cli.command, &context)
 }
 
-fn dispatch(command: Command, context: &Context) -> Result<(), CliError> {
-    match command {
+fn dispatch(command: Command, context: &Context) -> Result<ExitCode, CliError> {
+    let done = match command {
+        // The program's own exit code.
+        Command::Exec(args) => return exec::run(&args, context),
         Command::Init(args) => init::run(&args, context),
         Command::Status(args) => status::run(&args, context),
         Command::Plan(args) => plan::run(&args, context),
@@ -145,6 +197,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Undo(args) => undo::run(&args, context),
         Command::Ship(args) => ship::run(&args, context),
         Command::Prove(args) => prove::run(&args, context),
+        Command::Redact(args) => redact::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
         Command::Recovery(args) => recovery::run(&args, context),
         Command::Check(args) => check::run(&args, context),
@@ -155,5 +208,6 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Decrypt(args) => decrypt::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Renew(args) => renew::run(&args, context),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

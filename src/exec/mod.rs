@@ -1,0 +1,39 @@
+//! Plaintext for programs, from memory only (edge): a child's environment, files in a memory-backed folder, and what the
+//! child prints with the values masked.
+//!
+//! Nothing here decrypts: it is given named secret bytes, and sees to it that they reach the child, no disk, and nobody
+//! else. `environment` decides what becomes a variable; `child` starts the program and `supervisor` looks after it;
+//! `guard` ends it and wipes if the supervisor is killed; `place` finds memory, `folder` keeps files there, `links` leads to
+//! them; `patterns` and `masking` find values in output. Linux only, but for the masking.
+
+#[cfg(target_os = "linux")]
+pub mod child;
+pub mod environment;
+#[cfg(target_os = "linux")]
+pub mod folder;
+#[cfg(target_os = "linux")]
+pub mod guard;
+#[cfg(target_os = "linux")]
+pub mod hardening;
+#[cfg(target_os = "linux")]
+pub mod links;
+pub mod masking;
+pub mod output;
+pub mod patterns;
+#[cfg(target_os = "linux")]
+pub mod place;
+#[cfg(target_os = "linux")]
+pub mod supervisor;
+
+use crate::secret::SecretBytes;
+
+/// A value with the name that the child will know it by.
+#[derive(Debug)]
+pub struct Named {
+    /// The variable's or the file's name.
+    pub name: String,
+    /// The file that it came from, for messages.
+    pub origin: String,
+    /// The value.
+    pub value: SecretBytes,
+}

@@ -1,0 +1,115 @@
+//! A folder of documents under one identity of its own, as a stack's folder on a host.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use cofferdam::keys::Identity;
+use cofferdam::keys::key_file::KeyFile;
+use cofferdam::sops::{EmitOptions, EncryptOptions, Selection, Store, encrypt};
+
+use super::{COFFERDAM, Sandbox};
+
+/// The folder, the identity beside it.
+#[derive(Debug)]
+pub struct Stack {
+    /// Where all of it lies.
+    pub sandbox: Sandbox,
+    identity: Identity,
+}
+
+impl Stack {
+    /// An empty folder on disk and a new identity.
+    pub fn new() -> Self {
+        Self::within(Sandbox::new())
+    }
+
+    /// The same in this sandbox.
+    pub fn within(sandbox: Sandbox) -> Self {
+        let identity = Identity::mint();
+        let text = KeyFile::empty().with_identity(&["created: 2026-01-01T00:00:00Z"], &identity);
+        let stack = Self { sandbox, identity };
+        std::fs::create_dir(stack.folder()).unwrap();
+        std::fs::write(stack.key_file(), text.expose()).unwrap();
+        let mode = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(stack.key_file(), mode).unwrap();
+        stack
+    }
+
+    /// The stack's folder.
+    pub fn folder(&self) -> PathBuf {
+        self.sandbox.path().join("stack")
+    }
+
+    /// The file with the identity.
+    pub fn key_file(&self) -> PathBuf {
+        self.sandbox.path().join("keys.txt")
+    }
+
+    /// Encrypts `plain` as `name` in the stack's folder, or below it; every value is encrypted.
+    pub fn write(&self, name: &str, plain: &str) {
+        let store = Store::for_path(name);
+        let options = EncryptOptions {
+            key_groups: vec![vec![self.identity.recipient().unwrap()]],
+            threshold: None,
+            selection: Selection::default(),
+            mac_only_encrypted: false,
+            now: jiff::Timestamp::UNIX_EPOCH,
+            output: store,
+            emit: EmitOptions::default(),
+        };
+        let encrypted = encrypt(store, plain.as_bytes(), &options).unwrap();
+        std::fs::write(self.folder().join(name), encrypted.bytes).unwrap();
+    }
+
+    /// The same of a JSON document with these keys.
+    pub fn write_json(&self, name: &str, values: &[(&str, &str)]) {
+        let mut map = serde_json::Map::new();
+        for (key, value) in values {
+            map.insert((*key).to_owned(), (*value).into());
+        }
+        self.write(name, &serde_json::to_string(&map).unwrap());
+    }
+
+    /// A program in the stack's folder, with the identity named in the environment.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.sandbox.command(program, &self.folder());
+        command.env("SOPS_AGE_KEY_FILE", self.key_file());
+        command
+    }
+
+    /// The binary under test, in the stack's folder.
+    pub fn cofferdam(&self) -> Command {
+        self.command(COFFERDAM)
+    }
+
+    /// `cofferdam exec` with these arguments.
+    pub fn exec(&self, args: &[impl AsRef<OsStr>]) -> Command {
+        let mut command = self.cofferdam();
+        command.arg("exec").args(args);
+        command
+    }
+}
+
+/// Waits until a process has ended (or is only waited for by its parent), and fails if it does not.
+#[track_caller]
+pub fn expect_gone(pid: i32, within: Duration) {
+    let began = Instant::now();
+    while is_running(pid) {
+        assert!(began.elapsed() < within, "process {pid} still runs");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether a process runs.
+pub fn is_running(pid: i32) -> bool {
+    let stat = Path::new("/proc").join(pid.to_string()).join("stat");
+    let stat = std::fs::read_to_string(stat).unwrap_or_default();
+    let state = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.split_whitespace().next());
+    !matches!(state, None | Some("Z" | "X"))
+}
