@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::runtime::Stack;
+use support::runtime::{Stack, is_ignored};
 use support::{Ran, have_peers};
 
 /// Runs to the end, however long the program sleeps: a test that hangs is no test.
@@ -397,6 +397,9 @@ fn signals_reach_the_program_and_what_it_started() {
         (Signal::USR1, "USR1", 7),
         (Signal::USR2, "USR2", 8),
     ] {
+        if is_ignored(signal.as_raw()) {
+            continue;
+        }
         let script = format!("trap 'exit {code}' {name}; echo up; while :; do sleep 0.05; done");
         let (mut child, _) =
             started(&mut stack.exec(&["--file", "s.sops.env", "--", "sh", "-c", &script]));

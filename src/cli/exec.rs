@@ -1,6 +1,7 @@
 //! `cofferdam exec`: runs a program with plaintext in its environment.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,20 +12,29 @@ use crate::cli::error::{CliError, Kind};
 
 /// Run a program with decrypted values, which never touch a disk.
 ///
-/// The top-level keys of each document become environment variables, byte for byte. Variables that hold or name
-/// identities (SOPS_*, COFFERDAM_*) are kept from the program. Values in what it prints are masked, unless it prints to a
-/// terminal.
+/// --file gives variables: the top-level keys of a document, byte for byte. --dir gives files: each NAME.sops.EXT becomes
+/// NAME.EXT in a private folder in memory, and a link to it stands beside the document while the program runs. --env and
+/// --files choose otherwise. Where no folder is memory it refuses.
+///
+/// Variables that hold or name identities (SOPS_*, COFFERDAM_*) are kept from the program. Values in what it prints are
+/// masked, unless it prints to a terminal.
 ///
 /// The exit code is the program's own, or 128 + n if signal n ended it; 125 if Cofferdam refuses or fails, 126 if the
 /// program cannot be run, 127 if there is none.
 #[derive(Debug, Args)]
 pub struct ExecArgs {
-    /// A document; with =NAME its whole text becomes one variable of that name.
-    #[arg(long, value_name = "FILE[=NAME]", required = true)]
+    /// The documents NAME.sops.EXT in this folder; may be given several times.
+    #[arg(long, value_name = "DIR", required_unless_present = "file")]
+    dir: Vec<PathBuf>,
+    /// A document; =NAME names its file, or one variable for its whole text. May be given several times.
+    #[arg(long, value_name = "FILE[=NAME]")]
     file: Vec<String>,
     /// Set variables (the default for --file).
     #[arg(long)]
     env: bool,
+    /// Write files (the default for --dir).
+    #[arg(long)]
+    files: bool,
     /// Set the variable of this key only; may be given several times.
     #[arg(long, value_name = "KEY")]
     only: Vec<String>,
@@ -34,6 +44,15 @@ pub struct ExecArgs {
     /// Set this variable although it changes how programs run (PATH, LD_PRELOAD, BASH_ENV, ...).
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
+    /// The folder for the files: a tmpfs or ramfs that is yours alone.
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Wipe a file, or remove a link, that stands where a link to plaintext belongs.
+    #[arg(long)]
+    replace: bool,
+    /// Put no links beside the documents: the program finds the files in $COFFERDAM_DIR.
+    #[arg(long)]
+    no_links: bool,
     /// Mask values in what the program prints, also on a terminal.
     #[arg(long, conflicts_with = "no_mask")]
     mask: bool,
@@ -87,6 +106,7 @@ mod on_linux {
 
     use super::{CliError, Context, Duration, ExecArgs, ExitCode, Kind, OsString};
     use crate::cli::document_flags;
+    use crate::cli::exec_files::{Files, Wishes};
     use crate::cli::plaintexts::{self, Plaintext, Source};
     use crate::exec::Named;
     use crate::exec::child::{ChildError, Task};
@@ -94,36 +114,106 @@ mod on_linux {
     use crate::exec::hardening;
     use crate::exec::patterns::Patterns;
     use crate::exec::supervisor::{Manners, Supervisor};
+    use crate::sops::EmitOptions;
 
     pub fn run(args: &ExecArgs, context: &Context) -> Result<ExitCode, CliError> {
         no_placeholder(&args.command)?;
+        args.is_consistent()?;
         hardening::harden();
-        let sources = args.file.iter().map(|text| Source::parse(text, context));
-        let sources = sources.collect::<Result<Vec<_>, _>>()?;
-        let plaintexts = plaintexts::open(sources, context)?;
-        let variables = variables(args, &plaintexts, context)?;
+        let (sources, folders) = args.sources(context)?;
+        let (plaintexts, lookup) = plaintexts::open(sources, context)?;
+        let (from_folders, from_files) = plaintexts.split_at(folders);
+        let options = document_flags::printing(context)?;
+        let chosen = |folders: bool, files: bool| {
+            let folders = folders.then_some(from_folders).into_iter().flatten();
+            folders.chain(files.then_some(from_files).into_iter().flatten())
+        };
+        let variables = variables(args, chosen(args.env, args.env || !args.files), &options)?;
+        let for_files = chosen(args.files || !args.env, args.files);
+        let wishes = Wishes {
+            root: args.root.as_deref(),
+            replace: args.replace,
+            with_links: !args.no_links,
+        };
+        let files = args
+            .wants_files()
+            .then(|| Files::prepare(for_files, wishes, &options, &lookup, context))
+            .transpose()?;
         let (mask_out, mask_err) = args.masked();
         let patterns = (mask_out || mask_err).then(|| patterns(&plaintexts));
-        drop(plaintexts);
-        let task = Task {
+        drop((plaintexts, lookup));
+        let mut task = Task {
             command: args.command.clone(),
             variables,
             settings: Vec::new(),
         };
-        if !mask_out && !mask_err {
+        if files.is_none() && !mask_out && !mask_err {
             return Err(not_run(&task.replace()));
         }
         let mut supervisor = Supervisor::new().map_err(|e| not_run(&e))?;
+        let folders = match files {
+            Some(files) => files.write(|folder| supervisor.guard().keep(folder.slot()))?,
+            None => Vec::new(),
+        };
+        if let [folder] = folders.as_slice() {
+            let files = folder.files().into_os_string();
+            task.settings.push((FILES_VARIABLE.to_owned(), files));
+        }
         let manners = Manners {
             stdout: patterns.clone().filter(|_| mask_out),
             stderr: patterns.filter(|_| mask_err),
             grace: args.grace.map(Duration::from_secs),
         };
-        let code = supervisor.run(task, &manners).map_err(|e| not_run(&e))?;
-        Ok(ExitCode::from(code))
+        let code = supervisor.run(task, &manners).map_err(|e| not_run(&e));
+        // Before the guard is sent home.
+        drop(folders);
+        Ok(ExitCode::from(code?))
     }
 
+    /// Tells the program where its files are.
+    const FILES_VARIABLE: &str = "COFFERDAM_DIR";
+
     impl ExecArgs {
+        fn wants_files(&self) -> bool {
+            self.files || (!self.env && !self.dir.is_empty())
+        }
+
+        fn wants_variables(&self) -> bool {
+            self.env || (!self.files && !self.file.is_empty())
+        }
+
+        fn is_consistent(&self) -> Result<(), CliError> {
+            let for_variables =
+                !self.only.is_empty() || !self.prefix.is_empty() || !self.allow.is_empty();
+            if for_variables && !self.wants_variables() {
+                return Err(CliError::usage(
+                    "--only, --prefix and --allow are about variables, and there are none",
+                )
+                .hint("--env sets variables, also of --dir"));
+            }
+            let for_files = self.root.is_some() || self.replace || self.no_links;
+            if for_files && !self.wants_files() {
+                return Err(CliError::usage(
+                    "--root, --replace and --no-links are about files, and there are none",
+                )
+                .hint("--files writes files, also of --file"));
+            }
+            Ok(())
+        }
+
+        /// The documents, those of folders first, and how many these are.
+        fn sources(&self, context: &Context) -> Result<(Vec<Source>, usize), CliError> {
+            let mut sources = Vec::new();
+            for folder in &self.dir {
+                sources.extend(Source::in_folder(folder, context)?);
+            }
+            let folders = sources.len();
+            for text in &self.file {
+                sources.push(Source::parse(text, context)?);
+            }
+            Ok((sources, folders))
+        }
+
         /// Whether standard output and standard error are masked.
         fn masked(&self) -> (bool, bool) {
             let masked = |is_terminal: bool| !self.no_mask && (self.mask || !is_terminal);
@@ -147,20 +237,19 @@ mod on_linux {
         Ok(())
     }
 
-    fn variables(
+    fn variables<'p>(
         args: &ExecArgs,
-        plaintexts: &[Plaintext],
-        context: &Context,
+        plaintexts: impl Iterator<Item = &'p Plaintext>,
+        options: &EmitOptions,
     ) -> Result<Vec<Named>, CliError> {
         let choice = Choice {
             only: &args.only,
             prefix: &args.prefix,
             allow: &args.allow,
         };
-        let options = document_flags::printing(context)?;
         let mut found = Vec::new();
         for plaintext in plaintexts {
-            found.extend(plaintext.variables(choice, &options)?);
+            found.extend(plaintext.variables(choice, options)?);
         }
         environment::variables(found, choice).map_err(|problems| {
             let hinted = problems.iter().map(|problem| {

@@ -15,7 +15,11 @@ pub mod documents;
 pub mod encrypt;
 pub mod error;
 pub mod exec;
+#[cfg(target_os = "linux")]
+mod exec_files;
 pub mod exposure;
+#[cfg(target_os = "linux")]
+mod found_plaintext;
 pub mod init;
 mod kept_sealed;
 mod narrator;

@@ -134,11 +134,11 @@ fn is_rules(name: &str, path: &Path) -> bool {
         && std::fs::read(path).is_ok_and(|source| recognise::recognise(name, &source).is_none())
 }
 
-/// Opens and verifies documents; what must be asked for is asked once.
+/// Opens and verifies documents, in order; what must be asked for is asked once. The identities are given out as well.
 ///
 /// # Errors
 /// Any that cannot be read, opened or verified, all at once.
-pub fn open(sources: Vec<Source>, context: &Context) -> Result<Vec<Plaintext>, CliError> {
+pub fn open(sources: Vec<Source>, context: &Context) -> Result<(Vec<Plaintext>, Lookup), CliError> {
     let mut read = Vec::new();
     let mut failed: Vec<(String, DocumentError)> = Vec::new();
     for source in sources {
@@ -166,7 +166,7 @@ pub fn open(sources: Vec<Source>, context: &Context) -> Result<Vec<Plaintext>, C
         }
     }
     if failed.is_empty() {
-        return Ok(opened);
+        return Ok((opened, lookup));
     }
     let failed: Vec<_> = failed
         .into_iter()

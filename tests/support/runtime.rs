@@ -93,6 +93,12 @@ impl Stack {
     }
 }
 
+impl Default for Stack {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Waits until a process has ended (or is only waited for by its parent), and fails if it does not.
 #[track_caller]
 pub fn expect_gone(pid: i32, within: Duration) {
@@ -112,4 +118,25 @@ pub fn is_running(pid: i32) -> bool {
         .next()
         .and_then(|rest| rest.split_whitespace().next());
     !matches!(state, None | Some("Z" | "X"))
+}
+
+/// The processes whose arguments hold `mark`.
+pub fn processes_with(mark: &str) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let arguments = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let holds = String::from_utf8_lossy(&arguments).contains(mark);
+            (holds && is_running(pid)).then_some(pid)
+        })
+        .collect()
+}
+
+/// Whether whoever runs the tests has a signal ignored, as `nohup` does; what they start inherits that.
+pub fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = u64::from_str_radix(mask.unwrap().trim(), 16).unwrap();
+    mask & (1 << (signal - 1)) != 0
 }
