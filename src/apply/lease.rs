@@ -311,7 +311,8 @@ impl Run<'_> {
     pub(super) fn without_lease(mut self, error: ApplyError) -> Result<ApplyError, ApplyError> {
         let is_certain = matches!(
             error,
-            ApplyError::LeaseHeld { .. }
+            ApplyError::Overtaken { .. }
+                | ApplyError::LeaseHeld { .. }
                 | ApplyError::LeaseLost { .. }
                 | ApplyError::LeaseRefused { .. }
                 | ApplyError::LeaseUnreadable { .. }

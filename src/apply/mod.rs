@@ -213,7 +213,9 @@ impl<'a> Run<'a> {
         }
         self.prepare()?;
         self.inherit()?;
-        self.mint()?;
+        if let Err(error) = self.mint() {
+            return Err(self.without_lease(error)?);
+        }
         self.seal_to_newcomers()?;
         if let Err(error) = self.acquire() {
             return Err(self.without_lease(error)?);

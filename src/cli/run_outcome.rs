@@ -116,7 +116,7 @@ fn hints(error: &ApplyError) -> Vec<String> {
             "mend {path}, or take it back to a version that opens (git checkout COMMIT -- {path})"
         )),
         ApplyError::Overtaken { .. } => {
-            vec!["cofferdam undo takes this one back; then plan it anew".to_owned()]
+            vec!["this one is gone; see what is left to do: cofferdam status".to_owned()]
         }
         ApplyError::LedgerLost { .. } => then(
             "put the ledger back as the run left it (from a stash, or git checkout COMMIT -- .cofferdam)",
