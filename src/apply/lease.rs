@@ -185,6 +185,17 @@ impl Run<'_> {
             // Begun before there was a remote to coordinate with.
             return Ok(());
         }
+        // Before the ref is taken from the clone that began: it would be let go again, and that run with it.
+        if self.is_inherited()
+            && !self.progress().shipping_begun()
+            && let Some(ApplyError::Behind { remote, why, .. }) = self.take_tip()?
+        {
+            return Err(ApplyError::Behind {
+                remote,
+                why,
+                is_over: true,
+            });
+        }
         let there = self.work.git.remote_ref(&remote, RUN_REF);
         let there = there.map_err(ApplyError::remote(&remote))?;
         match &there {

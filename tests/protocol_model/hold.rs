@@ -33,6 +33,15 @@ impl Executor<'_> {
 
     /// Moves the ref to what stands here. The answer may be lost, and the command killed before it asked.
     pub fn swap(&self, w: &World, to: At, before_shipping: bool) -> Outcomes {
+        let is_heir = self.journal(w).progress.inherited_from().is_some();
+        if is_heir && !self.journal(w).progress.shipping_begun() {
+            let mut behind = w.clone();
+            if !self.take_tip(&mut behind) {
+                self.put_files_back(&mut behind);
+                behind.desks[self.desk].run = None;
+                return vec![("behind, and gone", behind)];
+            }
+        }
         let (hands, name) = self.next_hands(w);
         let mut begun = w.clone();
         // Begun already, by a call that was killed before it asked.
