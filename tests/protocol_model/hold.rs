@@ -115,7 +115,20 @@ impl Executor<'_> {
         }
         let mut after = w.clone();
         let name = match (self.whose(w), w.lease) {
-            (Whose::Ours, Some(lease)) if usize::from(lease.desk) == self.desk => lease.name,
+            (Whose::Ours, Some(lease)) if usize::from(lease.desk) == self.desk => {
+                // Somebody has looked at it under this name, in order to take it over.
+                let mut others = w.desks.iter().filter_map(|d| d.run.as_ref());
+                if others.any(|run| self.mind.inherited_from(run.journal, lease.name)) {
+                    let count = w.hands.0 + 1;
+                    after.hands = (count, lease.run, lease.desk);
+                    let name = 2 * count + lease.desk;
+                    self.note(&mut after, Note::Lease(name));
+                    self.note(&mut after, Note::Lease(name));
+                    name
+                } else {
+                    lease.name
+                }
+            }
             (Whose::Ours | Whose::Nobodys, _) => {
                 let (hands, name) = self.next_hands(w);
                 after.hands = hands;

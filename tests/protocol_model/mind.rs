@@ -451,6 +451,10 @@ impl Mind {
         begun.then(|| !progress.done.contains(&step))
     }
 
+    pub fn inherited_from(&self, journal: u32, name: u8) -> bool {
+        self.journal(journal).progress.inherited_from() == Some(lease_oid(name).as_str())
+    }
+
     pub fn whose(&self, journal: u32, there: Option<(u8, u8)>) -> lease::Whose {
         let there = there.map(|(name, run)| (lease_oid(name), run_id(run)));
         let there = there.as_ref().map(|(oid, run)| (oid.as_str(), run));
