@@ -24,7 +24,7 @@ impl Run<'_> {
     /// Puts everything back to the first state. False: somebody has pulled the run's commit right before it was taken off the
     /// branch. It stands there again then, and every identity is where it was.
     pub(super) fn put_back(&mut self) -> Result<bool, ApplyError> {
-        self.put_back_documents()?;
+        self.put_back_documents(false)?;
         // Looked at once more, now that nobody can come by the commit any more.
         if self.is_built_on()? {
             self.put_commit_back()?;
@@ -43,13 +43,14 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Puts the files of this clone back to the first state; no reader is asked, or touched.
+    /// Puts the files of this clone back to the first state; no reader is asked, or touched. Documents that hold other bytes
+    /// than this clone's stay: the run goes on elsewhere, and they may have come from there.
     pub(super) fn put_back_files(&mut self) -> Result<(), ApplyError> {
-        self.put_back_documents()?;
+        self.put_back_documents(true)?;
         self.put_back_own_files()
     }
 
-    fn put_back_documents(&mut self) -> Result<(), ApplyError> {
+    fn put_back_documents(&mut self, own_only: bool) -> Result<(), ApplyError> {
         self.work.observer.phase("undo", "documents and rules");
         let documents: Vec<(RepoPath, String, Vec<Recipient>)> = self
             .plan()
@@ -59,6 +60,11 @@ impl Run<'_> {
             .map(|(i, d)| (d.path.clone(), document_slot(i), d.before.clone()))
             .collect();
         for (path, slot, before) in documents {
+            let staged = self.progress().staged.get(&path).map(|s| s.after);
+            let now = read_optional(&path.under(self.work.root))?;
+            if own_only && now.as_deref().map(Digest::of) != staged {
+                continue;
+            }
             self.restore_document(&path, &slot, &before)?;
         }
         if self.plan().rules.changes {

@@ -367,9 +367,12 @@ impl Executor<'_> {
 
     /// The files of this clone as they were at first.
     pub fn put_files_back(&self, w: &mut World) {
-        (0..DOCUMENTS).for_each(|n| {
-            self.restore(w, n);
-        });
+        for n in 0..DOCUMENTS {
+            let staged = self.mind.staged(self.run(w).journal, n).map(|s| s.after);
+            if digest_of(self.tree(w).docs[n].as_ref()) == staged {
+                self.restore(w, n);
+            }
+        }
         self.uncommit(w);
         self.put_own_files_back(w);
     }

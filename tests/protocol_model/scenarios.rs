@@ -172,10 +172,15 @@ pub fn scenarios() -> Vec<Scenario> {
             ..REMOTE
         },
         Scenario {
-            name: "remote, two operators, and taking over",
+            name: "remote, two operators",
+            desks: 2,
+            left: Left { runs: 2, ..ONCE },
+            ..REMOTE
+        },
+        Scenario {
+            name: "remote, taking over",
             desks: 2,
             left: Left {
-                runs: 2,
                 takeovers: 1,
                 ..ONCE
             },
