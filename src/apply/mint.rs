@@ -1,7 +1,7 @@
 //! Mint: make the identities that the goal lacks, seal each to operators and recovery, write the ledger. Inert.
 
 use crate::apply::{ApplyError, Run, now};
-use crate::journal::Step;
+use crate::journal::{Entry, Step};
 use crate::keys::{Identity, IdentitySet, Recipient};
 use crate::keystore::sealed;
 use crate::ledger::{Record, State};
@@ -12,8 +12,10 @@ impl Run<'_> {
     /// Adopts what is to be retired and mints what is missing; what the ledger knows already is done.
     pub(super) fn mint(&mut self) -> Result<(), ApplyError> {
         let ids = self.minted_by_plan();
-        let others =
-            |id: &&String| self.ledger.record(id).is_some() && !self.progress().has_minted(id);
+        let others = |id: &&String| {
+            let record = self.ledger.record(id);
+            record.is_some_and(|r| !self.progress().has_minted(id, &r.recipient))
+        };
         if let Some(id) = ids.iter().find(others) {
             return Err(ApplyError::Overtaken { id: id.clone() });
         }
@@ -84,6 +86,10 @@ impl Run<'_> {
             .ok_or_else(unminted)?
             .holder
             .clone();
+        self.journal.record(Entry::Minted {
+            id: id.to_owned(),
+            recipient: recipient.clone(),
+        })?;
         self.seal(id, &identity)?;
         self.raise_generation()?;
         self.ledger

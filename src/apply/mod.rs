@@ -383,7 +383,7 @@ impl<'a> Run<'a> {
         let own = || {
             self.ledger
                 .record(id)
-                .filter(|_| self.progress().has_minted(id))
+                .filter(|r| self.progress().has_minted(id, &r.recipient))
         };
         planned.or_else(|| own().map(|r| r.recipient.clone()))
     }

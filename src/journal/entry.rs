@@ -207,6 +207,13 @@ pub enum Entry {
         /// Which.
         step: Step,
     },
+    /// An identity was made; written down before anything else knows of it, the ledger included.
+    Minted {
+        /// Its id: another run that was planned at the same time may give its own the same.
+        id: String,
+        /// Its public half.
+        recipient: Recipient,
+    },
     /// A file's new bytes lie staged and verified.
     Staged {
         /// The file.

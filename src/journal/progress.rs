@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::inventory::{Before, Digest};
 use crate::journal::{Entry, Options, Outcome, RunId, Step};
+use crate::keys::Recipient;
 use crate::plan::Plan;
 use crate::repo_path::RepoPath;
 
@@ -22,6 +23,8 @@ pub struct Progress {
     pub done: BTreeSet<Step>,
     /// The steps that were started.
     pub started: BTreeSet<Step>,
+    /// The identities that this run made: id and public half, the last one that was made under each id.
+    pub minted: BTreeMap<String, Recipient>,
     /// What lies staged.
     pub staged: BTreeMap<RepoPath, Staged>,
     /// What readers were like before their first delivery.
@@ -100,6 +103,7 @@ impl Progress {
             plan: *plan,
             done: BTreeSet::new(),
             started: BTreeSet::new(),
+            minted: BTreeMap::new(),
             staged: BTreeMap::new(),
             found: BTreeMap::new(),
             index: None,
@@ -138,6 +142,9 @@ impl Progress {
                     return Err(ProgressError::NotStarted { line });
                 }
                 self.done.insert(step);
+            }
+            Entry::Minted { id, recipient } => {
+                self.minted.insert(id, recipient);
             }
             Entry::Staged {
                 path,
@@ -186,9 +193,10 @@ impl Progress {
         })
     }
 
-    /// Whether the identity `id` is this run's to make: two runs that are planned at once give theirs the same names.
-    pub fn has_minted(&self, id: &str) -> bool {
-        self.started.contains(&Step::Mint { id: id.to_owned() })
+    /// Whether the identity of this name and public half is one that this run made: two runs that are planned at once give
+    /// theirs the same names.
+    pub fn has_minted(&self, id: &str, recipient: &Recipient) -> bool {
+        self.minted.get(id) == Some(recipient)
     }
 
     /// Whether the ref may have been ours at some time: the answer may be lost of a push that took it.

@@ -218,7 +218,15 @@ impl Executor<'_> {
         if !self.change(&mut after, Change::Mint) {
             return self.stopped("the ledger refuses", w);
         }
-        self.note(&mut after, Note::Minted);
+        let ledger = self.mind.ledger(self.tree(&after).ledger);
+        let plan = &self.journal(w).progress.plan;
+        let made = plan.identities.iter().filter(|i| i.recipient.is_none());
+        let made = made.map(|identity| {
+            let record = ledger.record(&identity.id);
+            record.map_or(0, |r| self.mind.cast.number_of(&r.recipient))
+        });
+        let made = made.collect();
+        self.note(&mut after, Note::Minted(made));
         if seal {
             let minted = self.facts(&after).minted;
             after.desks[self.desk].tree.sealed |= minted;

@@ -67,7 +67,7 @@ impl Facts {
         let plan = &progress.plan;
         let recipient_of = |id: &str| -> Option<Recipient> {
             let planned = plan.identity(id).and_then(|i| i.recipient.clone());
-            let own = || ledger.record(id).filter(|_| progress.has_minted(id));
+            let own = || ledger.record(id).filter(|r| progress.has_minted(id, &r.recipient));
             planned.or_else(|| own().map(|r| r.recipient.clone()))
         };
         let minted: Vec<&str> = plan
@@ -144,9 +144,10 @@ impl Facts {
             is_minted: minted.iter().all(|id| recipient_of(id).is_some()),
             adopted: cast.bits(adopted().map(|r| &r.recipient)),
             is_adopted: adopted().all(|r| ledger.record(&r.id).is_some()),
-            is_overtaken: minted
-                .iter()
-                .any(|id| ledger.record(id).is_some() && !progress.has_minted(id)),
+            is_overtaken: minted.iter().any(|id| {
+                let record = ledger.record(id);
+                record.is_some_and(|r| !progress.has_minted(id, &r.recipient))
+            }),
             minted_done: minted.iter().any(|id| {
                 progress.done.contains(&cofferdam::journal::Step::Mint {
                     id: (*id).to_owned(),

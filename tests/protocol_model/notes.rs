@@ -12,7 +12,8 @@ use crate::world::{Bits, Doc, Docs};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Note {
     Keep,
-    Minted,
+    /// The identities that were made, in the plan's order.
+    Minted(Vec<Bits>),
     Lease(u8),
     TakenOver(u8),
     Releasing,
@@ -46,8 +47,23 @@ impl Mind {
         let reader = |n: &u8| READERS[usize::from(*n)].to_owned();
         match note {
             Note::Keep => both(Step::Keep),
-            Note::Minted => minted
-                .flat_map(|i| both(Step::Mint { id: i.id.clone() }))
+            Note::Minted(made) => minted
+                .zip(made)
+                .flat_map(|(identity, bits)| {
+                    let step = Step::Mint {
+                        id: identity.id.clone(),
+                    };
+                    let made = self.cast.recipients_of(*bits).into_iter();
+                    let made = made.map(|recipient| Entry::Minted {
+                        id: identity.id.clone(),
+                        recipient,
+                    });
+                    begun(step.clone())
+                        .into_iter()
+                        .chain(made)
+                        .chain([Entry::Done { step }])
+                        .collect::<Vec<_>>()
+                })
                 .collect(),
             // Begun first; done once the remote has answered.
             Note::Lease(name) => {
