@@ -141,6 +141,37 @@ fn a_host_that_is_gone() {
 }
 
 #[test]
+fn a_revocation_that_was_held_takes_what_it_revokes_and_lists_what_was_exposed_once_it_goes_on() {
+    let sandbox = Sandbox::new();
+    let ground = split(&sandbox);
+    let host_file = ground.host_file("nvr");
+    let entries = std::fs::read_dir(ground.cluster_folder()).unwrap();
+    let entry = entries
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|e| e == "agekey"))
+        .unwrap();
+    for (name, file) in [("nvr", &host_file), ("minipcs", &entry)] {
+        assert_eq!(identities(file).recipients().len(), 1, "{name}");
+        ground
+            .run(&["revoke", name, "--yes", "--hold-at", "rewrite"])
+            .expect_code(0);
+        assert_eq!(identities(file).recipients().len(), 1, "{name}");
+        let ran = ground.run(&["resume", "--yes"]).expect_code(0);
+        for wanted in [
+            format!("took 1 identity from {name}"),
+            "still in use: replace them".to_owned(),
+        ] {
+            assert!(ran.stderr.contains(&wanted), "{wanted}: {}", ran.stderr);
+        }
+        assert!(
+            !file.exists() || identities(file).recipients().is_empty(),
+            "{name}"
+        );
+    }
+    expect_served(&ground, &["nvr", "minipcs"], "gone on");
+}
+
+#[test]
 fn the_only_host_of_a_zone_and_a_cluster() {
     let sandbox = Sandbox::new();
     let ground = split(&sandbox);

@@ -246,7 +246,7 @@ fn review_branch(project: &Project, asked: &Asked) -> Result<ReviewBranch, CliEr
 }
 
 /// The identities whose exposure a run ends by listing: those that a split or a revocation takes away.
-fn exposed_by(plan: &Plan) -> Vec<String> {
+pub(super) fn exposed_by(plan: &Plan) -> Vec<String> {
     match (&plan.revoked, plan.goal) {
         (Some(revoked), _) => {
             let recipients = revoked.recipients.iter().map(|r| r.as_str().to_owned());

@@ -1,13 +1,15 @@
 //! `cofferdam resume`: go on with a run that crashed or stopped.
 
-use crate::apply::{JournalFile, Phase, Run};
-use crate::cli::begin::HoldAt;
+use crate::apply::{Ended, JournalFile, Phase, Run};
+use crate::cli::begin::{self, HoldAt};
 use crate::cli::confirmed::{self, AcceptArgs};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
+use crate::cli::exposure;
 use crate::cli::narrator::Narrator;
 use crate::cli::project::Project;
 use crate::cli::remote;
+use crate::cli::revoke;
 use crate::cli::run_outcome;
 use crate::repo::lock::RunLock;
 
@@ -41,12 +43,12 @@ pub struct Args {
 /// # Errors
 /// Exit 5 if it stops again.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
-    let (project, lock) = Project::locked(context)?;
+    let (mut project, lock) = Project::locked(context)?;
     let journal = match project.unfinished()? {
         Some(journal) => journal,
         None if args.take_over => {
             return match remote::take_over(&project, &lock, args.yes, context)? {
-                Some(journal) => go_on(&project, journal, &lock, args, context),
+                Some(journal) => go_on(&mut project, journal, &lock, args, context),
                 None => Ok(()),
             };
         }
@@ -56,11 +58,11 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
             return Ok(());
         }
     };
-    go_on(&project, journal, &lock, args, context)
+    go_on(&mut project, journal, &lock, args, context)
 }
 
 fn go_on(
-    project: &Project,
+    project: &mut Project,
     journal: JournalFile,
     lock: &RunLock,
     args: &Args,
@@ -71,6 +73,7 @@ fn go_on(
     let yes = args.yes || journal.progress().options.yes;
     let narrator = Narrator::new(&context.ui, yes);
     let undoing = journal.progress().undo.is_some();
+    let plan = journal.progress().plan.clone();
     let run = Run::new(
         project.workspace(&git, &narrator),
         journal,
@@ -86,5 +89,14 @@ fn go_on(
     if undoing {
         return super::undo::finish(run, context);
     }
-    run_outcome::tell(run.execute(), context)
+    let result = run.execute();
+    let completed = matches!(result, Ok(Ended::Completed));
+    run_outcome::tell(result, context)?;
+    if completed {
+        if let Some(struck) = revoke::struck_by(project, &plan) {
+            struck.take_identities(context);
+        }
+        exposure::tell(project, &begin::exposed_by(&plan), context);
+    }
+    Ok(())
 }

@@ -17,7 +17,7 @@ use crate::fleet::{Target, Withdrawn};
 use crate::keys::Recipient;
 use crate::ledger::{Holder, Record};
 use crate::plan::revocation::given_to;
-use crate::plan::{Goal, Revoked, RevokedReader, access};
+use crate::plan::{Goal, Plan, Revoked, RevokedReader, access};
 use crate::repo::atomic_write::{self, Mode};
 use crate::repo::lock::RunLock;
 use crate::repo_path::RepoPath;
@@ -169,6 +169,37 @@ pub fn strike(project: &mut Project, name: &str) -> Result<Struck, CliError> {
         },
         text: None,
         target: None,
+    })
+}
+
+/// What a revocation that was stopped and has ended now leaves to do: its reader as the plan remembers it. None for another
+/// goal, or where the reader cannot be made out any more.
+pub fn struck_by(project: &mut Project, plan: &Plan) -> Option<Struck> {
+    let revoked = plan.revoked.clone()?;
+    let reader = revoked.reader.as_ref()?;
+    let text = std::fs::read_to_string(project.root.join(TOPOLOGY_PATH)).ok()?;
+    // Only one of them holds: the two kinds of reader have different keys.
+    let known = ["hosts", "clusters"].iter().find_map(|kind| {
+        let whole = format!("{text}\n[{kind}.{:?}]\n{}\n", revoked.name, reader.section);
+        topology::parse(&whole, TOPOLOGY_PATH).ok()
+    })?;
+    let now = std::mem::replace(&mut project.topology, known);
+    let connected = project.connect();
+    let target = connected
+        .ok()
+        .and_then(|()| project.targets.remove(&revoked.name));
+    project.topology = now;
+    project.connect().ok()?;
+    let given = revoked.compromised.iter();
+    let recipients = given
+        .filter_map(|id| Some(project.ledger.record(id)?.recipient.clone()))
+        .collect();
+    Some(Struck {
+        revoked,
+        replace: Vec::new(),
+        text: None,
+        target,
+        recipients,
     })
 }
 
