@@ -173,7 +173,7 @@ fn a_cluster_that_cannot_be_read_stops_at_the_gate() {
     };
     runs.double.with(|double| double.is_closed = true);
     let stopped = runs.run(&["split", "--yes"]).expect_code(5);
-    let told = "stopped at the gate, nothing was rewritten: minipcs: ";
+    let told = "stopped at the gate, nothing was rewritten: minipcs (context minipcs): ";
     assert!(stopped.stderr.contains(told), "{}", stopped.stderr);
     assert!(
         stopped

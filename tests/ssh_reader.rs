@@ -325,7 +325,8 @@ fn rule_18_a_split_waits_for_the_container_that_reads() {
     };
 
     let stopped = run(&["split", "--yes"]).expect_code(5);
-    let wanted = "kasm: kasm (kasm): the container periphery still has the previous";
+    let wanted =
+        "nothing was rewritten: kasm (kasm): the container periphery still has the previous";
     assert!(stopped.stderr.contains(wanted), "{}", stopped.stderr);
     ground.expect_nothing_retired("the container has the old file");
     assert_eq!(inside(), std::slice::from_ref(&shared));

@@ -146,6 +146,7 @@ impl Run<'_> {
             {
                 atomic_write::replace(&target, &bytes, Mode::Keep)?;
             }
+            self.take_published_documents()?;
         } else {
             self.put_back_files()?;
         }

@@ -198,6 +198,11 @@ impl<'a> Run<'a> {
     /// # Errors
     /// [`ApplyError`]: the run stopped at a safe point and can go on by the same call on a run opened anew.
     pub fn execute(mut self) -> Result<Ended, ApplyError> {
+        if self.progress().only_has_to_end() {
+            self.release()?;
+            self.journal.finish(Outcome::Completed)?;
+            return Ok(Ended::Completed);
+        }
         if self.is_taken_over()? {
             self.hand_over()?;
             return Ok(Ended::HandedOver);
@@ -378,14 +383,15 @@ impl<'a> Run<'a> {
 
     /// The recipient of one of the plan's identities; none if it was not minted yet.
     fn recipient_of(&self, id: &str) -> Option<Recipient> {
-        let planned = self.plan().identity(id).and_then(|i| i.recipient.clone());
-        // A record of that name that this run did not make is another run's.
-        let own = || {
-            self.ledger
-                .record(id)
-                .filter(|r| self.progress().has_minted(id, &r.recipient))
-        };
-        planned.or_else(|| own().map(|r| r.recipient.clone()))
+        let planned = self.plan().identity(id);
+        if let Some(recipient) = planned.and_then(|i| i.recipient.clone()) {
+            return Some(recipient);
+        }
+        // A record of a name that this run is to give, and that it did not make, is another run's.
+        let is_own =
+            |recipient: &Recipient| planned.is_none() || self.progress().has_minted(id, recipient);
+        let record = self.ledger.record(id).filter(|r| is_own(&r.recipient));
+        record.map(|r| r.recipient.clone())
     }
 
     /// Every file of the repository that this run may have written, for git.

@@ -5,6 +5,7 @@ use crate::apply::rewrite::{rewrapped, store_of};
 use crate::apply::{ApplyError, ReaderFailure, Run, read_optional};
 use crate::journal::guards::{self, WayBack};
 use crate::journal::{Entry, Outcome, Step};
+use crate::keys::Recipient;
 use crate::ledger::{LEDGER_PATH, State};
 use crate::repo::atomic_write::{self, Mode};
 use crate::repo::git::GitError;
@@ -28,6 +29,15 @@ impl Run<'_> {
     /// # Errors
     /// [`ApplyError::NoWayBack`] once retirement has begun; otherwise as [`Run::execute`].
     pub fn undo(mut self) -> Result<Undone, ApplyError> {
+        if let (true, Some(published)) = (self.progress().only_has_to_end(), self.progress().undo) {
+            self.release()?;
+            self.journal.finish(Outcome::Undone)?;
+            return Ok(if published {
+                Undone::ByCommit
+            } else {
+                Undone::PutBack
+            });
+        }
         if self.is_taken_over()? {
             self.hand_over()?;
             return Ok(Undone::HandedOver);
@@ -154,6 +164,47 @@ impl Run<'_> {
         }
         let ids = self.minted_by_plan();
         self.advance(&ids, State::Retiring)
+    }
+
+    /// Leaves no document wrapped to the recipients of before by an undo that another clone's run came before: committed, it
+    /// would open for nobody once they are retired. Values that somebody changed meanwhile stay.
+    pub(super) fn take_published_documents(&mut self) -> Result<(), ApplyError> {
+        if self.progress().undo != Some(true) {
+            return Ok(());
+        }
+        let keys = self.keys();
+        for planned in self.plan().documents.clone() {
+            let fail = ApplyError::document(&planned.path);
+            let target = planned.path.under(self.work.root);
+            let head = self.work.git.blob("HEAD", &planned.path)?;
+            let (Some(now), Some(head)) = (read_optional(&target)?, head) else {
+                continue;
+            };
+            let store = store_of(&planned.path, &head);
+            let published = Document::parse(store, head.clone()).map_err(&fail)?;
+            let here = Document::parse(store, now.clone()).map_err(&fail)?;
+            let is_back = |document: &Document| {
+                document.recipients() == planned.before.iter().collect::<Vec<_>>()
+            };
+            if !is_back(&here) || is_back(&published) {
+                continue;
+            }
+            let opened = here
+                .open(&here.unwrap_data_key(&keys).map_err(&fail)?)
+                .map_err(&fail)?;
+            let theirs = published
+                .open(&published.unwrap_data_key(&keys).map_err(&fail)?)
+                .map_err(&fail)?;
+            let bytes = if opened.same_plaintext(&theirs) {
+                head
+            } else {
+                let recipients: Vec<Recipient> =
+                    published.recipients().into_iter().cloned().collect();
+                rewrapped(&planned.path, &now, &recipients, false, &keys, super::now())?
+            };
+            atomic_write::replace_expecting(&target, Some(&now), &bytes, Mode::Keep)?;
+        }
+        Ok(())
     }
 
     fn commit_back(&mut self) -> Result<(), ApplyError> {

@@ -171,7 +171,12 @@ impl Progress {
             }
             Entry::Committed { commit } => self.commits.push(commit),
             Entry::Without { reader, keeps } => self.plan.go_on_without(&reader, &keeps),
-            Entry::UndoBegun { published } => self.undo = Some(published),
+            Entry::UndoBegun { published } => {
+                // What was let go on the way forwards is let go again, when everything was taken back.
+                self.started.remove(&Step::Release);
+                self.done.remove(&Step::Release);
+                self.undo = Some(published);
+            }
             Entry::Finished { outcome } => self.outcome = Some(outcome),
         }
         Ok(())
@@ -197,6 +202,12 @@ impl Progress {
     /// theirs the same names.
     pub fn has_minted(&self, id: &str, recipient: &Recipient) -> bool {
         self.minted.get(id) == Some(recipient)
+    }
+
+    /// Whether there is nothing left to do but to end: the ref is let go last, and from then on another run may work on the
+    /// same documents.
+    pub fn only_has_to_end(&self) -> bool {
+        self.started.contains(&Step::Release) && (self.undo.is_some() || self.retirement_begun())
     }
 
     /// Whether the ref may have been ours at some time: the answer may be lost of a push that took it.

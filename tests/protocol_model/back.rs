@@ -38,6 +38,10 @@ impl Executor<'_> {
     }
 
     fn begin_undo(&self, w: &World) -> Next {
+        let progress = &self.journal(w).progress;
+        if progress.only_has_to_end() && progress.undo.is_some() {
+            return Next::To(At::Release);
+        }
         if self.is_coordinated(w) {
             let goes = cofferdam::journal::lease::goes(&self.journal(w).progress, self.whose(w));
             let ended = || {
@@ -391,11 +395,52 @@ impl Executor<'_> {
             }
             let ledger = after.commit(after.desks[self.desk].head).tree.ledger;
             after.desks[self.desk].tree.ledger = ledger;
+            if self.journal(&after).progress.undo == Some(true)
+                && !self.take_published_documents(&mut after)
+            {
+                return self.stopped("nobody here opens it", w);
+            }
         } else {
             self.put_files_back(&mut after);
         }
         after.desks[self.desk].run = None;
         Next::Did(vec![("hand over", after)])
+    }
+
+    /// Documents that an undo wrapped back open again for whom those at HEAD do; false: one cannot be opened here.
+    fn take_published_documents(&self, w: &mut World) -> bool {
+        let facts = self.facts(w);
+        let head = *w.commit(w.desks[self.desk].head);
+        for n in 0..DOCUMENTS {
+            let (Some(planned), Some(now), Some(published)) =
+                (facts.documents[n], self.tree(w).docs[n], head.tree.docs[n])
+            else {
+                continue;
+            };
+            if now.to != planned.before || published.to == planned.before {
+                continue;
+            }
+            if !self.opens(w, &now) || !self.opens(w, &published) {
+                return false;
+            }
+            let key = now.key;
+            let same = Doc {
+                key,
+                to: now.to,
+                ..published
+            } == now;
+            let put = if same {
+                published
+            } else {
+                Doc {
+                    to: published.to,
+                    key: w.fresh_key(n, usize::MAX),
+                    ..now
+                }
+            };
+            w.desks[self.desk].tree.docs[n] = Some(put);
+        }
+        true
     }
 
     fn rewrap_documents(&self, w: &World) -> Next {

@@ -150,6 +150,9 @@ impl Executor<'_> {
     }
 
     pub fn start(&self, w: &World) -> Next {
+        if self.journal(w).progress.only_has_to_end() {
+            return Next::To(At::Release);
+        }
         let mut after = w.clone();
         if self.is_coordinated(w) {
             let journal = self.run(w).journal;

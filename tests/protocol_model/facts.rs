@@ -67,7 +67,11 @@ impl Facts {
         let plan = &progress.plan;
         let recipient_of = |id: &str| -> Option<Recipient> {
             let planned = plan.identity(id).and_then(|i| i.recipient.clone());
-            let own = || ledger.record(id).filter(|r| progress.has_minted(id, &r.recipient));
+            let own = || {
+                ledger
+                    .record(id)
+                    .filter(|r| progress.has_minted(id, &r.recipient))
+            };
             planned.or_else(|| own().map(|r| r.recipient.clone()))
         };
         let minted: Vec<&str> = plan
