@@ -4,6 +4,7 @@
 //! was last seen, so of two that try at once one loses, before it has shipped anything. Behind the ref stands a commit, on no
 //! branch, with who holds it, the journal, the ledger and the sealed identities: enough for another clone to go on.
 
+use crate::apply::undo::{TAKING_BACK, WITHDRAWING};
 use crate::apply::{ApplyError, Run, TOPOLOGY_PATH, read_optional};
 use crate::journal::lease::{Goes, Whose, whose};
 use crate::journal::{self, Entry, Lease, Outcome, Step};
@@ -138,7 +139,7 @@ impl Run<'_> {
         self.adopt_commit()?;
         if self.progress().retirement_begun() || self.is_published()? {
             // What others have stays. The ledger may say what nobody has yet: whoever goes on says it too.
-            self.drop_own_retirement()?;
+            self.drop_own_end()?;
             let path = RepoPath::new(LEDGER_PATH).map_err(ApplyError::path(LEDGER_PATH))?;
             let target = path.under(self.work.root);
             if let Some(bytes) = self.work.git.blob("HEAD", &path)?
@@ -154,25 +155,33 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Takes a commit off the branch that only records the retirement and that nobody else has.
-    fn drop_own_retirement(&mut self) -> Result<(), ApplyError> {
+    /// Takes commits off the branch that record the retirement, or take the run back, and that nobody else has.
+    fn drop_own_end(&mut self) -> Result<(), ApplyError> {
         let git = self.work.git;
-        let Some(head) = git.head()? else {
-            return Ok(());
-        };
-        let Some(parent) = git.parent(&head)? else {
-            return Ok(());
-        };
-        let is_ours = git.message(&head)? == self.retirement_message().trim_end();
-        if is_ours && git.refs_containing(&head)?.is_empty() {
+        let own = [
+            self.retirement_message(),
+            TAKING_BACK.to_owned(),
+            WITHDRAWING.to_owned(),
+        ];
+        while let Some(head) = git.head()?
+            && let Some(parent) = git.parent(&head)?
+        {
+            let message = git.message(&head)?;
+            let is_ours = own.iter().any(|one| one.trim_end() == message);
+            if !is_ours || !git.refs_containing(&head)?.is_empty() {
+                break;
+            }
             git.move_head(&head, Some(&parent), "cofferdam: handed over")?;
-            let path = RepoPath::new(LEDGER_PATH).map_err(ApplyError::path(LEDGER_PATH))?;
-            let entry = git.tree(parent.as_str())?.remove(LEDGER_PATH);
-            let entry = entry.map(|file| IndexEntry {
-                mode: file.mode,
-                oid: file.oid,
+            let mut tree = git.tree(parent.as_str())?;
+            let entries = self.own_paths()?.into_iter().map(|path| {
+                let file = tree.remove(path.as_str());
+                let entry = file.map(|file| IndexEntry {
+                    mode: file.mode,
+                    oid: file.oid,
+                });
+                (path, entry)
             });
-            git.restore_index(&[(path, entry)])?;
+            git.restore_index(&entries.collect::<Vec<_>>())?;
         }
         Ok(())
     }

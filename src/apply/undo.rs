@@ -12,6 +12,11 @@ use crate::repo::git::GitError;
 use crate::repo_path::RepoPath;
 use crate::sops::document::Document;
 
+/// The message of a commit that wraps documents back.
+pub(super) const TAKING_BACK: &str = "chore(sops): take the run back\n";
+/// The message of the one that records that the run's identities were withdrawn.
+pub(super) const WITHDRAWING: &str = "chore(sops): withdraw the identities of the run\n";
+
 /// How a run was undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Undone {
@@ -221,11 +226,7 @@ impl Run<'_> {
         };
         if !differs(self)?.is_empty() {
             self.step(Step::Publish, |run| {
-                match run
-                    .work
-                    .git
-                    .commit(&paths, "chore(sops): take the run back\n")
-                {
+                match run.work.git.commit(&paths, TAKING_BACK) {
                     Ok(_) | Err(GitError::NothingToCommit) => Ok(()),
                     Err(error) => Err(ApplyError::CommitRefused(error)),
                 }
@@ -280,7 +281,7 @@ impl Run<'_> {
 
     fn record_withdrawal(&mut self) -> Result<(), ApplyError> {
         let path = RepoPath::new(LEDGER_PATH).map_err(ApplyError::path(LEDGER_PATH))?;
-        let message = "chore(sops): withdraw the identities of the run\n";
+        let message = WITHDRAWING;
         match self.work.git.commit(std::slice::from_ref(&path), message) {
             Ok(_) | Err(GitError::NothingToCommit) => self.push_ledger(),
             Err(error) => Err(ApplyError::CommitRefused(error)),

@@ -386,12 +386,16 @@ impl Executor<'_> {
         let mut after = w.clone();
         self.adopt_commit(&mut after);
         if self.journal(&after).progress.retirement_begun() || self.is_seen(&mut after) {
-            let desk = after.desks[self.desk];
-            let head = *after.commit(desk.head);
-            if let (By::Record, Some(parent)) = (head.by, head.parent)
-                && !after.stands_on(desk.seen, desk.head)
-            {
-                after.desks[self.desk].head = parent;
+            let seen = after.desks[self.desk].seen;
+            loop {
+                let at = after.desks[self.desk].head;
+                let head = *after.commit(at);
+                match (head.by, head.parent) {
+                    (By::Record | By::Back, Some(parent)) if !after.stands_on(seen, at) => {
+                        after.desks[self.desk].head = parent;
+                    }
+                    _ => break,
+                }
             }
             let ledger = after.commit(after.desks[self.desk].head).tree.ledger;
             after.desks[self.desk].tree.ledger = ledger;
@@ -501,7 +505,7 @@ impl Executor<'_> {
         after.desks[self.desk].head = after.add(Commit {
             parent,
             tree,
-            by: By::Run,
+            by: By::Back,
         });
         self.note(&mut after, Note::Published);
         self.go(&mut after, At::BackPush);

@@ -152,24 +152,28 @@ fn is_retired(mind: &Mind, tree: &Tree, bit: Bits) -> bool {
 }
 
 fn retired_opens_nothing_new(mind: &Mind, w: &World) -> bool {
-    w.commits.iter().filter(|c| c.by == By::Run).all(|c| {
-        let ledger = mind.ledger(c.tree.ledger);
-        let leaving = by_state(&mind.cast, &ledger, |s| {
-            matches!(s, State::Retiring | State::Retired | State::Compromised)
-        });
-        (0..DOCUMENTS).all(|n| {
-            let Some(doc) = c.tree.docs[n] else {
-                return true;
-            };
-            // What is published by a run under a new data key is not wrapped to what leaves, and no version of the same data
-            // key ever was wrapped to anybody else.
-            let spliced = |old: &Commit| {
-                old.tree.docs[n].is_some_and(|d| d.key == doc.key && d.to & !doc.to != 0)
-            };
-            let is_its = w.commit(c.parent.unwrap_or(0)).tree.docs[n] != c.tree.docs[n];
-            !is_its || ((doc.key == 0 || doc.to & leaving == 0) && !w.commits.iter().any(spliced))
+    w.commits
+        .iter()
+        .filter(|c| matches!(c.by, By::Run | By::Back))
+        .all(|c| {
+            let ledger = mind.ledger(c.tree.ledger);
+            let leaving = by_state(&mind.cast, &ledger, |s| {
+                matches!(s, State::Retiring | State::Retired | State::Compromised)
+            });
+            (0..DOCUMENTS).all(|n| {
+                let Some(doc) = c.tree.docs[n] else {
+                    return true;
+                };
+                // What is published by a run under a new data key is not wrapped to what leaves, and no version of the same data
+                // key ever was wrapped to anybody else.
+                let spliced = |old: &Commit| {
+                    old.tree.docs[n].is_some_and(|d| d.key == doc.key && d.to & !doc.to != 0)
+                };
+                let is_its = w.commit(c.parent.unwrap_or(0)).tree.docs[n] != c.tree.docs[n];
+                !is_its
+                    || ((doc.key == 0 || doc.to & leaving == 0) && !w.commits.iter().any(spliced))
+            })
         })
-    })
 }
 
 fn no_identity_is_nowhere(mind: &Mind, w: &World) -> bool {
@@ -198,15 +202,19 @@ fn no_identity_is_nowhere(mind: &Mind, w: &World) -> bool {
     };
     // The identities of the beginning were sealed by the split before.
     ((used | held) & fresh(mind) | shared) & !sealed == 0
-        && (w.commits.iter().filter(|c| c.by == By::Run).all(|c| {
-            let docs = c
-                .tree
-                .docs
-                .iter()
-                .flatten()
-                .fold(0, |bits, doc| bits | doc.to);
-            docs & fresh(mind) & !c.tree.sealed == 0
-        }))
+        && (w
+            .commits
+            .iter()
+            .filter(|c| matches!(c.by, By::Run | By::Back))
+            .all(|c| {
+                let docs = c
+                    .tree
+                    .docs
+                    .iter()
+                    .flatten()
+                    .fold(0, |bits, doc| bits | doc.to);
+                docs & fresh(mind) & !c.tree.sealed == 0
+            }))
 }
 
 fn operators_open(mind: &Mind, w: &World) -> bool {

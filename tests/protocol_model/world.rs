@@ -36,6 +36,7 @@ pub enum By {
     Start,
     Run,
     Record,
+    Back,
     Others,
 }
 
