@@ -355,7 +355,6 @@ fn lost_operator_as_a_runbook() {
 }
 
 #[test]
-#[ignore = "there is no command `revoke` yet"]
 fn revoke_host_as_a_runbook() {
     if !have_peers(&["git"]) {
         return;

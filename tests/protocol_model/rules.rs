@@ -152,10 +152,15 @@ fn is_retired(mind: &Mind, tree: &Tree, bit: Bits) -> bool {
 }
 
 fn retired_opens_nothing_new(mind: &Mind, w: &World) -> bool {
+    // A commit that goes back and that nobody has yet is taken off the branch by whoever hands over.
+    let counts = |at: usize, by: By| {
+        by == By::Run || by == By::Back && w.stands_on(w.published(), at.try_into().unwrap())
+    };
     w.commits
         .iter()
-        .filter(|c| matches!(c.by, By::Run | By::Back))
-        .all(|c| {
+        .enumerate()
+        .filter(|(at, c)| counts(*at, c.by))
+        .all(|(_, c)| {
             let ledger = mind.ledger(c.tree.ledger);
             let leaving = by_state(&mind.cast, &ledger, |s| {
                 matches!(s, State::Retiring | State::Retired | State::Compromised)
