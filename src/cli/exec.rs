@@ -101,6 +101,7 @@ mod on_linux {
         reason = "edge: asks whether the streams are terminals"
     )]
 
+    use std::collections::BTreeSet;
     use std::io::IsTerminal;
     use std::sync::Arc;
 
@@ -110,10 +111,13 @@ mod on_linux {
     use crate::cli::plaintexts::{self, Plaintext, Source};
     use crate::exec::Named;
     use crate::exec::child::{ChildError, Task};
+    use crate::exec::compose::{self, Form, Secrets};
     use crate::exec::environment::{self, Choice, EnvironmentError};
     use crate::exec::hardening;
+    use crate::exec::output::{Collector, Output};
     use crate::exec::patterns::Patterns;
     use crate::exec::supervisor::{Manners, Supervisor};
+    use crate::secret::SecretBytes;
     use crate::sops::EmitOptions;
 
     pub fn run(args: &ExecArgs, context: &Context) -> Result<ExitCode, CliError> {
@@ -140,7 +144,12 @@ mod on_linux {
             .then(|| Files::prepare(for_files, wishes, &options, &lookup, context))
             .transpose()?;
         let (mask_out, mask_err) = args.masked();
-        let patterns = (mask_out || mask_err).then(|| patterns(&plaintexts));
+        let form = compose::form_of(&args.command).filter(|_| mask_out);
+        if form == Some(Form::File) {
+            return Err(CliError::usage("compose would write the values to a file")
+                .hint("docker compose config without --output prints them masked"));
+        }
+        let secrets = (mask_out || mask_err).then(|| Kept::of(&plaintexts, &variables));
         drop((plaintexts, lookup));
         let mut task = Task {
             command: args.command.clone(),
@@ -159,15 +168,65 @@ mod on_linux {
             let files = folder.files().into_os_string();
             task.settings.push((FILES_VARIABLE.to_owned(), files));
         }
+        let masked = || {
+            let patterns = secrets.as_ref().map(|s| Arc::clone(&s.patterns));
+            patterns.map_or(Output::Own, Output::Masked)
+        };
+        let collector = Collector::default();
         let manners = Manners {
-            stdout: patterns.clone().filter(|_| mask_out),
-            stderr: patterns.filter(|_| mask_err),
+            stdout: match form {
+                Some(_) => Output::Collected(collector.clone()),
+                None if mask_out => masked(),
+                None => Output::Own,
+            },
+            stderr: if mask_err { masked() } else { Output::Own },
             grace: args.grace.map(Duration::from_secs),
         };
         let code = supervisor.run(task, &manners).map_err(|e| not_run(&e));
         // Before the guard is sent home.
         drop(folders);
-        Ok(ExitCode::from(code?))
+        let code = code?;
+        // A command that failed said why on standard error.
+        if let (Some(form), Some(secrets), 0) = (form, &secrets, code) {
+            let scrubbed = compose::scrub(form, &collector.take(), secrets.secrets())
+                .map_err(|e| CliError::from_error(&e).hint("--no-mask prints it as it is"))?;
+            for (service, field) in &scrubbed.left {
+                context.ui.warn(format!(
+                    "a value stands in `{field}` of the service {service}, and stays there"
+                ));
+            }
+            context.ui.answer_bytes(&scrubbed.text)?;
+        }
+        Ok(ExitCode::from(code))
+    }
+
+    /// What is kept of the documents to find their values in output.
+    struct Kept {
+        names: BTreeSet<String>,
+        values: Vec<SecretBytes>,
+        patterns: Arc<Patterns>,
+    }
+
+    impl Kept {
+        fn of(plaintexts: &[Plaintext], variables: &[Named]) -> Self {
+            let values: Vec<_> = plaintexts.iter().flat_map(Plaintext::secrets).collect();
+            let keys = plaintexts.iter().flat_map(Plaintext::keys);
+            Self {
+                names: keys
+                    .chain(variables.iter().map(|v| v.name.clone()))
+                    .collect(),
+                patterns: Arc::new(Patterns::of(values.iter().map(|s| s.expose().as_slice()))),
+                values,
+            }
+        }
+
+        fn secrets(&self) -> Secrets<'_> {
+            Secrets {
+                names: &self.names,
+                values: &self.values,
+                patterns: &self.patterns,
+            }
+        }
     }
 
     /// Tells the program where its files are.
@@ -268,11 +327,6 @@ mod on_linux {
             });
             CliError::many_with_hints(Kind::Refused, hinted)
         })
-    }
-
-    fn patterns(plaintexts: &[Plaintext]) -> Arc<Patterns> {
-        let secrets: Vec<_> = plaintexts.iter().flat_map(Plaintext::secrets).collect();
-        Arc::new(Patterns::of(secrets.iter().map(|s| s.expose().as_slice())))
     }
 
     fn not_run(error: &ChildError) -> CliError {

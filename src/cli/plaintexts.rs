@@ -256,6 +256,14 @@ impl Plaintext {
         })
     }
 
+    /// Its top-level keys.
+    pub fn keys(&self) -> Vec<String> {
+        let documents = self.verified.tree().documents.iter();
+        documents
+            .flat_map(|mapping| mapping.entries().map(|entry| entry.key.clone()))
+            .collect()
+    }
+
     /// Every value and comment that is encrypted in it.
     pub fn secrets(&self) -> Vec<SecretBytes> {
         secrets(&self.document, &self.verified)

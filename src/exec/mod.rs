@@ -4,10 +4,12 @@
 //! Nothing here decrypts: it is given named secret bytes, and sees to it that they reach the child, no disk, and nobody
 //! else. `environment` decides what becomes a variable; `child` starts the program and `supervisor` looks after it;
 //! `guard` ends it and wipes if the supervisor is killed; `place` finds memory, `folder` keeps files there, `links` leads to
-//! them; `patterns` and `masking` find values in output. Linux only, but for the masking.
+//! them; `patterns` and `masking` find values in output, `compose`
+//! takes them out of a project that compose prints. Linux only, but for the masking.
 
 #[cfg(target_os = "linux")]
 pub mod child;
+pub mod compose;
 pub mod environment;
 #[cfg(target_os = "linux")]
 pub mod folder;

@@ -9,8 +9,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -26,6 +26,50 @@ pub(super) struct Progress {
     pub read: AtomicUsize,
 }
 
+/// What becomes of a stream of the program's.
+#[derive(Debug, Clone, Default)]
+pub enum Output {
+    /// It is ours: nothing is read.
+    #[default]
+    Own,
+    /// It is printed masked.
+    Masked(Arc<Patterns>),
+    /// It is kept until the program has ended.
+    Collected(Collector),
+}
+
+/// All that a program printed.
+///
+/// # Secrets
+/// Wiped on drop.
+#[derive(Debug, Clone, Default)]
+pub struct Collector(Arc<Mutex<Zeroizing<Vec<u8>>>>);
+
+impl Collector {
+    /// What was printed so far; nothing is left behind.
+    pub fn take(&self) -> Zeroizing<Vec<u8>> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Write for Collector {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if text.len() + bytes.len() > LONGEST {
+            return Err(io::Error::other("too long to be kept"));
+        }
+        text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The longest text that is kept.
+const LONGEST: usize = 64 << 20;
+
 /// One of our own streams, to write to without a buffer.
 pub(super) fn own_stream(is_error: bool) -> io::Result<File> {
     let fd = if is_error {
@@ -36,11 +80,12 @@ pub(super) fn own_stream(is_error: bool) -> io::Result<File> {
     fd.map(File::from)
 }
 
-/// Copies a stream, masked, on a thread of its own, until it ends or nobody reads what we write. `done` is closed then.
+/// Copies a stream on a thread of its own, masked if there are patterns, until it ends or nobody reads what we write.
+/// `done` is closed then.
 pub(super) fn pump(
     from: OwnedFd,
-    mut to: File,
-    patterns: Arc<Patterns>,
+    mut to: impl Write + Send + 'static,
+    patterns: Option<Arc<Patterns>>,
     done: UnixStream,
 ) -> io::Result<Arc<Progress>> {
     let progress = Arc::new(Progress::default());
@@ -51,7 +96,9 @@ pub(super) fn pump(
         .spawn(move || {
             let mut from = File::from(from);
             // Whatever goes wrong ends the stream, as it would for the child without us.
-            let _ = copy_telling(&mut from, &mut to, &patterns, &shared);
+            let none = Patterns::none();
+            let patterns = patterns.as_deref().unwrap_or(&none);
+            let _ = copy_telling(&mut from, &mut to, patterns, &shared);
             drop(from);
             drop(done);
         })?;

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::alphabet::{self, Alphabet};
 use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::NO_PAD;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::secret::SecretBytes;
 
@@ -42,7 +42,7 @@ impl Patterns {
         let mut all = Vec::new();
         for value in values {
             for part in parts(value) {
-                renderings(part, &mut all);
+                renderings(part.expose(), &mut all);
             }
         }
         all.retain(|pattern| pattern.expose().len() >= SHORTEST);
@@ -57,6 +57,11 @@ impl Patterns {
             sorted: all,
             filter,
         }
+    }
+
+    /// Nothing to look for.
+    pub fn none() -> Self {
+        Self::of([])
     }
 
     /// Whether there is nothing to look for.
@@ -105,19 +110,68 @@ fn hash(text: &[u8]) -> usize {
     (spread >> (64 - FILTER_BITS)) as usize
 }
 
-/// The value, its lines, and what compose makes of each where it takes a `$` for a variable.
-fn parts(value: &[u8]) -> Vec<&[u8]> {
-    let mut parts = vec![value, value.trim_ascii()];
+/// The value, its lines, and what compose makes of each: it takes quotes away, reads escapes, ends at ` #`, and takes a `$`
+/// for a variable.
+pub(super) fn parts(value: &[u8]) -> Vec<SecretBytes> {
+    let mut parts = Vec::new();
+    add_parts(value, &mut parts);
+    if value.contains(&b'\\') {
+        add_parts(SecretBytes::new(unescaped(value)).expose(), &mut parts);
+    }
+    parts.sort_by(|a, b| a.expose().cmp(b.expose()));
+    parts.dedup_by(|a, b| a.expose() == b.expose());
+    parts
+}
+
+fn add_parts(value: &[u8], to: &mut Vec<SecretBytes>) {
+    let mut add = |part: &[u8]| {
+        for part in [part, part.trim_ascii()] {
+            if part.len() >= SHORTEST {
+                to.push(SecretBytes::from_slice(part));
+            }
+        }
+    };
+    let is_quote = |b: &u8| matches!(b, b'"' | b'\'');
+    add(value);
     for line in value.split(|b| *b == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        parts.push(line);
-        parts.push(line.trim_ascii());
-        parts.extend(around_dollars(line));
+        let bare = line.trim_ascii();
+        let front = bare.iter().take_while(|b| is_quote(b)).count();
+        let back = bare[front..]
+            .iter()
+            .rev()
+            .take_while(|b| is_quote(b))
+            .count();
+        let unquoted = &bare[front..bare.len() - back];
+        for text in [line, unquoted] {
+            let comment = text.windows(2).position(|pair| pair == b" #");
+            for text in [text, &text[..comment.unwrap_or(text.len())]] {
+                add(text);
+                around_dollars(text).into_iter().for_each(&mut add);
+            }
+        }
     }
-    parts.retain(|part| part.len() >= SHORTEST);
-    parts.sort_unstable();
-    parts.dedup();
-    parts
+}
+
+/// What a double-quoted value of an `.env` stands for.
+fn unescaped(value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len());
+    let mut bytes = value.iter();
+    while let Some(byte) = bytes.next() {
+        match (byte, bytes.as_slice().first()) {
+            (b'\\', Some(escaped)) => {
+                out.push(match escaped {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    other => *other,
+                });
+                bytes.next();
+            }
+            _ => out.push(*byte),
+        }
+    }
+    out
 }
 
 /// A value's text between variables, and the names that are taken for variables: `$NAME`, `${NAME…}`; `$$` is a dollar.
@@ -185,8 +239,8 @@ fn renderings(part: &[u8], to: &mut Vec<SecretBytes>) {
         b"$&+,;=",
     ] {
         for upper in [true, false] {
-            to.push(SecretBytes::new(percent(part, kept, upper, b"%20")));
-            to.push(SecretBytes::new(percent(part, kept, upper, b"+")));
+            keep(part, percent(part, kept, upper, b"%20"), to);
+            keep(part, percent(part, kept, upper, b"+"), to);
         }
     }
 }
@@ -195,10 +249,14 @@ fn plain_and_escaped(part: &[u8], to: &mut Vec<SecretBytes>) {
     to.push(SecretBytes::from_slice(part));
     // Single-quoted YAML, and a shell's.
     for quote in [b"''".as_slice(), b"'\\''"] {
-        to.push(SecretBytes::new(replaced(part, |b, out| match b {
-            b'\'' => out.extend(quote),
-            _ => out.push(b),
-        })));
+        keep(
+            part,
+            replaced(part, |b, out| match b {
+                b'\'' => out.extend(quote),
+                _ => out.push(b),
+            }),
+            to,
+        );
     }
     for (html, ascii, slash) in [
         (false, false, false),
@@ -208,33 +266,50 @@ fn plain_and_escaped(part: &[u8], to: &mut Vec<SecretBytes>) {
         (false, false, true),
         (false, true, true),
     ] {
-        to.push(SecretBytes::new(json(part, html, ascii, slash)));
+        keep(part, json(part, html, ascii, slash), to);
     }
     // Escapes of single bytes: dotenv and Go's `%q` know `\n` and `\t`; dotenv escapes the dollar, too.
-    to.push(SecretBytes::new(replaced(part, |b, out| match b {
-        b'"' | b'\\' | b'$' | b'`' => out.extend([b'\\', b]),
-        b'\n' => out.extend(b"\\n"),
-        b'\r' => out.extend(b"\\r"),
-        _ => out.push(b),
-    })));
-    to.push(SecretBytes::new(replaced(part, |b, out| match b {
-        b'\n' => out.extend(b"\\n"),
-        _ => out.push(b),
-    })));
+    keep(
+        part,
+        replaced(part, |b, out| match b {
+            b'"' | b'\\' | b'$' | b'`' => out.extend([b'\\', b]),
+            b'\n' => out.extend(b"\\n"),
+            b'\r' => out.extend(b"\\r"),
+            _ => out.push(b),
+        }),
+        to,
+    );
+    keep(
+        part,
+        replaced(part, |b, out| match b {
+            b'\n' => out.extend(b"\\n"),
+            _ => out.push(b),
+        }),
+        to,
+    );
 }
 
-/// A wiped-later buffer that never grows, so that no copy is left behind.
+/// A text of its own size, made in a buffer that never grows, so that no copy is left behind.
 fn replaced(part: &[u8], mut each: impl FnMut(u8, &mut Vec<u8>)) -> Vec<u8> {
-    let mut out = Vec::with_capacity(part.len() * 6);
+    let mut out = Zeroizing::new(Vec::with_capacity(part.len() * 6));
     for byte in part {
         each(*byte, &mut out);
     }
-    out
+    out.to_vec()
+}
+
+/// Keeps a rendering that differs from what it renders.
+fn keep(part: &[u8], mut rendering: Vec<u8>, to: &mut Vec<SecretBytes>) {
+    if rendering == part {
+        rendering.zeroize();
+    } else {
+        to.push(SecretBytes::new(rendering));
+    }
 }
 
 /// The inside of a JSON string; `html` escapes as Go does, `ascii` as Python, `slash` as PHP.
 fn json(part: &[u8], html: bool, ascii: bool, slash: bool) -> Vec<u8> {
-    let mut out = Vec::with_capacity(part.len() * 6);
+    let mut out = Zeroizing::new(Vec::with_capacity(part.len() * 6));
     for chunk in part.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
@@ -253,7 +328,7 @@ fn json(part: &[u8], html: bool, ascii: bool, slash: bool) -> Vec<u8> {
         }
         out.extend(chunk.invalid());
     }
-    out
+    out.to_vec()
 }
 
 fn unicode(c: char, out: &mut Vec<u8>) {
@@ -332,7 +407,11 @@ mod tests {
             ("p@ss/word$1", "postgres://u:p%40ss%2Fword$1@db"),
             ("s3cr3t-va$lue", "X: s3cr3t-va"),
             ("pw$RestOfItAll", "The \"RestOfItAll\" variable is not set"),
-            ("pw${RestOfItAll}-and-more", "pw-and-more"),
+            ("pw$RestOfItAll-and-more", "pw-and-more"),
+            ("\"s3cr3t-va$lue it is\"", "X: s3cr3t-va it is"),
+            ("'quoted value'", "X: quoted value"),
+            ("\"line \\\"one\\\"\\nline two\"", "line two"),
+            ("before-it #after", "before-it"),
         ] {
             assert!(finds(value.as_bytes(), printed.as_bytes()), "{printed}");
         }

@@ -26,19 +26,18 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use crate::exec::child::{ChildError, Task};
 use crate::exec::guard::Guard;
-use crate::exec::output::{self, Progress};
-use crate::exec::patterns::Patterns;
+use crate::exec::output::{self, Output, Progress};
 
 /// How long output may be silent, once the program has ended, while something that it left behind could still print.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// What is masked, and how long the program may take to end.
+/// What becomes of its output, and how long the program may take to end.
 #[derive(Debug, Default)]
 pub struct Manners {
-    /// What is masked on standard output; none: it is the program's own.
-    pub stdout: Option<Arc<Patterns>>,
-    /// The same on standard error.
-    pub stderr: Option<Arc<Patterns>>,
+    /// Standard output.
+    pub stdout: Output,
+    /// Standard error.
+    pub stderr: Output,
     /// How long after a signal to end it may go on; none: as long as it takes.
     pub grace: Option<Duration>,
 }
@@ -97,10 +96,10 @@ impl Supervisor {
         if !self.shares_terminal {
             command.process_group(self.guard.group());
         }
-        if manners.stdout.is_some() {
+        if !matches!(manners.stdout, Output::Own) {
             command.stdout(Stdio::piped());
         }
-        if manners.stderr.is_some() {
+        if !matches!(manners.stderr, Output::Own) {
             command.stderr(Stdio::piped());
         }
         let mut child = command.spawn().map_err(|e| task.failure(e))?;
@@ -111,8 +110,8 @@ impl Supervisor {
             return Err(ChildError::system("name the process", Errno::SRCH));
         };
         self.guard.watch(pid);
-        let (streams, done) = masked_streams(&mut child, manners)
-            .map_err(|e| ChildError::system("mask the output", e))?;
+        let (streams, done) = read_streams(&mut child, manners)
+            .map_err(|e| ChildError::system("read the output", e))?;
         let target = Target {
             pid,
             is_group: !self.shares_terminal,
@@ -202,8 +201,8 @@ impl Target {
     }
 }
 
-/// Starts a thread for each stream that is masked; the other end of the socket is closed when all have ended.
-fn masked_streams(
+/// Starts a thread for each stream that is not the program's own; the other end of the socket is closed when all have ended.
+fn read_streams(
     child: &mut Child,
     manners: &Manners,
 ) -> io::Result<(Vec<Arc<Progress>>, UnixStream)> {
@@ -211,14 +210,20 @@ fn masked_streams(
     let mut streams = Vec::new();
     let out = child.stdout.take().map(OwnedFd::from);
     let err = child.stderr.take().map(OwnedFd::from);
-    for (stream, patterns, is_error) in
-        [(out, &manners.stdout, false), (err, &manners.stderr, true)]
+    for (stream, output, is_error) in [(out, &manners.stdout, false), (err, &manners.stderr, true)]
     {
-        if let (Some(stream), Some(patterns)) = (stream, patterns) {
-            let to = output::own_stream(is_error)?;
-            let patterns = Arc::clone(patterns);
-            streams.push(output::pump(stream, to, patterns, ends.try_clone()?)?);
-        }
+        let Some(stream) = stream else {
+            continue;
+        };
+        let done = ends.try_clone()?;
+        streams.push(match output {
+            Output::Own => continue,
+            Output::Masked(patterns) => {
+                let to = output::own_stream(is_error)?;
+                output::pump(stream, to, Some(Arc::clone(patterns)), done)?
+            }
+            Output::Collected(collector) => output::pump(stream, collector.clone(), None, done)?,
+        });
     }
     Ok((streams, done))
 }
