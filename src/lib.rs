@@ -15,6 +15,7 @@ pub mod journal;
 pub mod keys;
 pub mod keystore;
 pub mod ledger;
+pub mod migration;
 pub mod plan;
 pub mod policy;
 pub mod re2;

@@ -22,6 +22,7 @@ pub mod exposure;
 mod found_plaintext;
 pub mod init;
 mod kept_sealed;
+pub mod migrate;
 mod narrator;
 mod plaintexts;
 pub mod plan;
@@ -108,6 +109,7 @@ enum Command {
     Runbook(runbook::RunbookArgs),
     Exec(exec::ExecArgs),
     Redact(redact::RedactArgs),
+    Migrate(migrate::MigrateArgs),
     Demo(demo::Args),
     Encrypt(encrypt::EncryptArgs),
     Decrypt(decrypt::DecryptArgs),
@@ -208,6 +210,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, CliError> {
         Command::Why(args) => why::run(&args, context),
         Command::Exposure(args) => exposure::run(&args, context),
         Command::Runbook(args) => runbook::run(&args, context),
+        Command::Migrate(args) => migrate::run(&args, context),
         Command::Encrypt(args) => encrypt::run(&args, context),
         Command::Decrypt(args) => decrypt::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
