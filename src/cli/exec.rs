@@ -107,7 +107,7 @@ mod on_linux {
 
     use super::{CliError, Context, Duration, ExecArgs, ExitCode, Kind, OsString};
     use crate::cli::document_flags;
-    use crate::cli::exec_files::{Files, Wishes};
+    use crate::cli::exec_files::{Files, Wishes, Written};
     use crate::cli::plaintexts::{self, Plaintext, Source};
     use crate::exec::Named;
     use crate::exec::child::{ChildError, Task};
@@ -160,12 +160,12 @@ mod on_linux {
             return Err(not_run(&task.replace()));
         }
         let mut supervisor = Supervisor::new().map_err(|e| not_run(&e))?;
-        let folders = match files {
-            Some(files) => files.write(|folder| supervisor.guard().keep(folder.slot()))?,
-            None => Vec::new(),
+        let written = match files {
+            Some(files) => files.write(context, |folder| supervisor.guard().keep(folder.slot()))?,
+            None => Written::default(),
         };
-        if let [folder] = folders.as_slice() {
-            let files = folder.files().into_os_string();
+        if let [path] = written.paths.as_slice() {
+            let files = path.clone().into_os_string();
             task.settings.push((FILES_VARIABLE.to_owned(), files));
         }
         let masked = || {
@@ -184,7 +184,7 @@ mod on_linux {
         };
         let code = supervisor.run(task, &manners).map_err(|e| not_run(&e));
         // Before the guard is sent home.
-        drop(folders);
+        drop(written);
         let code = code?;
         // A command that failed said why on standard error.
         if let (Some(form), Some(secrets), 0) = (form, &secrets, code) {
@@ -264,7 +264,7 @@ mod on_linux {
         fn sources(&self, context: &Context) -> Result<(Vec<Source>, usize), CliError> {
             let mut sources = Vec::new();
             for folder in &self.dir {
-                sources.extend(Source::in_folder(folder, context)?);
+                sources.extend(Source::all_in_folder(folder, context)?);
             }
             let folders = sources.len();
             for text in &self.file {

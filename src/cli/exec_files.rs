@@ -1,35 +1,34 @@
-//! The files of `exec`: whose folder each belongs to, what stands in its place now, and how long it stays.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "edge: resolves folders, and removes a link that stands in the way"
-)]
+//! The files of `exec`, and how long they stay: for the run, or as long as `unseal` keeps them.
 
 use std::path::{Path, PathBuf};
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
-use crate::cli::found_plaintext;
+use crate::cli::memory_files::{self, Home, Judge};
 use crate::cli::plaintexts::Plaintext;
-use crate::exec::Named;
-use crate::exec::folder::{self, Folder, FolderError};
-use crate::exec::links::{self, LinkError, Standing};
-use crate::exec::place::{Place, PlaceError};
+use crate::exec::folder::Folder;
+use crate::exec::place::Place;
+use crate::exec::resident::{Change, Resident, Slot};
 use crate::keystore::Lookup;
 use crate::sops::EmitOptions;
 
-/// The files that belong into one folder.
-struct Home {
-    folder: PathBuf,
-    files: Vec<Named>,
-    /// The document of each.
-    documents: Vec<PathBuf>,
-}
-
 /// Files that are about to be written.
 pub struct Files {
-    place: Place,
+    /// None where all of them stay.
+    place: Option<Place>,
     homes: Vec<Home>,
+    /// Folders whose links lead to files that stay.
+    resident: Vec<(Slot, Home)>,
     with_links: bool,
+}
+
+/// Files that stand.
+#[derive(Default)]
+pub struct Written {
+    /// Those that go with the run.
+    pub folders: Vec<Folder>,
+    /// Where all of them are, a folder each.
+    pub paths: Vec<PathBuf>,
 }
 
 /// How files are asked for.
@@ -55,170 +54,93 @@ impl Files {
         lookup: &Lookup,
         context: &Context,
     ) -> Result<Self, CliError> {
-        let homes = homes(plaintexts, options)?;
-        let place = place(wishes.root, context)?;
-        let mut in_the_way = Vec::new();
-        if wishes.with_links {
-            for home in &homes {
-                for (file, document) in home.files.iter().zip(&home.documents) {
-                    let link = home.folder.join(&file.name);
-                    let below = folder::target_below_root(&home.folder, &file.name);
-                    let standing = links::look(&link, &below)?;
-                    let ours = || {
-                        let identities = &lookup.identities;
-                        found_plaintext::is_decrypted_here(&link, document, identities, options)
-                    };
-                    let told = format!("the plaintext of {}", file.origin);
-                    match standing {
-                        Standing::Nothing | Standing::Ours => {}
-                        Standing::File if wishes.replace || ours() => {
-                            in_the_way.push((link, true, told));
-                        }
-                        Standing::Link { .. } if wishes.replace => {
-                            in_the_way.push((link, false, told));
-                        }
-                        Standing::File => return Err(stands(&LinkError::File { path: link })),
-                        Standing::Link { target } => {
-                            return Err(stands(&LinkError::Foreign { path: link, target }));
-                        }
-                        Standing::Folder => return Err(stands(&LinkError::Folder { path: link })),
-                    }
-                }
+        let mut homes = Vec::new();
+        let mut resident = Vec::new();
+        let mut obstacles = Vec::new();
+        let root = wishes.root.map(|root| context.resolve(root));
+        let judge = Judge {
+            root: root.as_deref(),
+            replace: wishes.replace,
+            lookup,
+            options,
+        };
+        for home in memory_files::homes(plaintexts, options)? {
+            if !wishes.with_links {
+                homes.push(home);
+                continue;
+            }
+            let (found, slot) = home.look(&judge)?;
+            obstacles.extend(found);
+            match slot {
+                Some(slot) => resident.push((slot, home)),
+                None => homes.push(home),
             }
         }
-        for (path, is_file, told) in in_the_way {
-            let shown = path.strip_prefix(&context.directory).unwrap_or(&path);
-            if is_file {
-                found_plaintext::wipe(&path)?;
-                let shown = shown.display();
-                context
-                    .ui
-                    .note(format!("wiped {shown}, a file in the place of {told}"));
-            } else {
-                std::fs::remove_file(&path)?;
-                let shown = shown.display();
-                context
-                    .ui
-                    .note(format!("removed {shown}, a link in the place of {told}"));
-            }
+        let place = (!homes.is_empty())
+            .then(|| memory_files::place(wishes.root, context))
+            .transpose()?;
+        for obstacle in obstacles {
+            obstacle.clear(context)?;
         }
         Ok(Self {
             place,
             homes,
+            resident,
             with_links: wishes.with_links,
         })
     }
 
-    /// Writes them; `entered` is called with each folder as soon as it stands.
+    /// Writes them; `entered` is called with each folder that goes with the run as soon as it stands.
     ///
     /// # Errors
-    /// The memory is full; something came into the way; the system's. Nothing is left then.
-    pub fn write(self, mut entered: impl FnMut(&Folder)) -> Result<Vec<Folder>, CliError> {
-        let mut folders = Vec::new();
+    /// The memory is full; something came into the way; the system's. Nothing but what stays is left then.
+    pub fn write(
+        self,
+        context: &Context,
+        mut entered: impl FnMut(&Folder),
+    ) -> Result<Written, CliError> {
+        let mut written = Written::default();
+        for (slot, home) in self.resident {
+            bring_up_to_date(&slot, &home, context)?;
+            written.paths.push(slot.path());
+        }
         for home in self.homes {
-            let folder = Folder::enter(&self.place, &home.folder, &home.files, self.with_links);
-            let folder = folder.map_err(|error| match &error {
-                FolderError::Link(link) => stands(link),
-                FolderError::Full { .. } => CliError::from_error(&error)
-                    .hint("give it more: --root DIR, a tmpfs with a larger size"),
-                _ => CliError::from_error(&error),
-            })?;
+            let Some(place) = &self.place else { continue };
+            let folder = Folder::enter(place, &home.folder, &home.files, self.with_links)
+                .map_err(|error| memory_files::not_written(&error))?;
             entered(&folder);
-            folders.push(folder);
+            written.paths.push(folder.files());
+            written.folders.push(folder);
         }
-        Ok(folders)
+        Ok(written)
     }
 }
 
-fn homes<'p>(
-    plaintexts: impl Iterator<Item = &'p Plaintext>,
-    options: &EmitOptions,
-) -> Result<Vec<Home>, CliError> {
-    let mut homes: Vec<Home> = Vec::new();
-    for plaintext in plaintexts {
-        let source = &plaintext.source;
-        let name = source.plain_name()?;
-        let parent = source.path.parent().unwrap_or(Path::new("/"));
-        let folder = std::fs::canonicalize(parent).map_err(|e| {
-            CliError::failed(format!("cannot resolve {}", parent.display())).caused_by(&e)
-        })?;
-        let file = Named {
-            name,
-            origin: source.label.clone(),
-            value: plaintext.text(options)?,
-        };
-        let document = folder.join(source.path.file_name().unwrap_or_default());
-        match homes.iter_mut().find(|home| home.folder == folder) {
-            Some(home) => {
-                if let Some(other) = home.files.iter().find(|other| other.name == file.name) {
-                    return Err(CliError::usage(format!(
-                        "{} and {} have one plaintext name, {}",
-                        other.origin, file.origin, file.name
-                    ))
-                    .hint(format!("--file {}=NAME", file.origin)));
-                }
-                home.files.push(file);
-                home.documents.push(document);
-            }
-            None => homes.push(Home {
-                folder,
-                files: vec![file],
-                documents: vec![document],
-            }),
-        }
-    }
-    for home in &homes {
-        for file in &home.files {
-            if home.documents.contains(&home.folder.join(&file.name)) {
-                return Err(CliError::usage(format!(
-                    "the plaintext of {} would stand in a document's own place",
-                    file.origin
-                )));
-            }
-        }
-    }
-    Ok(homes)
-}
-
-/// The place for plaintext, swept; with a warning where it may be swapped.
-fn place(root: Option<&Path>, context: &Context) -> Result<Place, CliError> {
-    let found = match root {
-        Some(root) => Place::named(&context.resolve(root)),
-        None => {
-            // An earlier run may have had another root.
-            for place in Place::all_of_system() {
-                if let Err(error) = folder::sweep(&place) {
-                    context.ui.warn(&error);
-                }
-            }
-            Place::of_system()
-        }
+/// Files that stay have today's values before a program relies on them.
+fn bring_up_to_date(slot: &Slot, home: &Home, context: &Context) -> Result<(), CliError> {
+    let failed = |error| memory_files::not_written(&error);
+    let Some(place) = Place::there(&slot.root) else {
+        return Err(
+            CliError::failed(format!("{} is not in memory any more", slot.root.display()))
+                .hint("cofferdam unseal"),
+        );
     };
-    let place = found.map_err(|error| {
-        let failure = CliError::from_error(&error);
-        match error {
-            PlaceError::None { .. } | PlaceError::NotMemory { .. } => failure
-                .hint("mount a tmpfs and name it: --root DIR (in a container: --tmpfs /run/cofferdam:mode=0700)"),
-            PlaceError::NotPrivate { .. } | PlaceError::Io { .. } => failure,
+    let resident = Resident::enter(&place).map_err(failed)?;
+    let others: Vec<String> = slot
+        .changes(&[], &[])
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let changes = resident.write(slot, &home.files, &others).map_err(failed)?;
+    let names: Vec<String> = changes.iter().map(|(name, _)| name.clone()).collect();
+    resident.link(slot, &names).map_err(failed)?;
+    for (name, change) in changes {
+        if matches!(change, Change::New | Change::Changed) {
+            let path = slot.path().join(name);
+            context
+                .ui
+                .note(format!("brought up to date: {}", path.display()));
         }
-    })?;
-    if place.may_be_swapped {
-        let root = place.root().display();
-        context.ui.warn(format!(
-            "plaintext in {root} may be written to the swap area: it is a tmpfs without noswap, and swap is on"
-        ));
     }
-    Ok(place)
-}
-
-fn stands(error: &LinkError) -> CliError {
-    let failure = CliError::from_error(error);
-    match error {
-        LinkError::File { .. } => failure.hint("look at it; --replace wipes it and goes on"),
-        LinkError::Foreign { .. } => failure.hint("--replace removes that link and goes on"),
-        LinkError::Folder { path } => failure.hint(format!("rmdir {}", path.display())),
-        LinkError::Io { .. } => failure.hint(
-            "--no-links leaves the folder alone; the program finds the files in $COFFERDAM_DIR",
-        ),
-    }
+    Ok(())
 }

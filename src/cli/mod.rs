@@ -22,6 +22,8 @@ pub mod exposure;
 mod found_plaintext;
 pub mod init;
 mod kept_sealed;
+#[cfg(target_os = "linux")]
+mod memory_files;
 pub mod migrate;
 mod narrator;
 mod plaintexts;
@@ -41,6 +43,8 @@ mod revoke_party;
 pub mod rotate;
 mod run_outcome;
 pub mod runbook;
+#[cfg(target_os = "linux")]
+mod script_name;
 pub mod ship;
 mod ship_print;
 mod some_readers;
@@ -50,9 +54,11 @@ pub mod sync;
 pub mod ui;
 pub mod undo;
 mod unopened;
+pub mod unseal;
 mod uses;
 pub mod verify;
 pub mod why;
+pub mod wipe;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -108,6 +114,8 @@ enum Command {
     Exposure(exposure::ExposureArgs),
     Runbook(runbook::RunbookArgs),
     Exec(exec::ExecArgs),
+    Unseal(unseal::UnsealArgs),
+    Wipe(wipe::WipeArgs),
     Redact(redact::RedactArgs),
     Migrate(migrate::MigrateArgs),
     Demo(demo::Args),
@@ -127,6 +135,17 @@ pub fn main() -> ExitCode {
     if let Some(leads) = crate::exec::guard::is_asked_for(std::env::args_os()) {
         crate::exec::guard::stand(leads);
         return ExitCode::SUCCESS;
+    }
+    #[cfg(target_os = "linux")]
+    if script_name::is_called(std::env::args_os()) {
+        let ui = Ui::new(false);
+        return match script_name::run(std::env::args_os(), &ui) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                ui.failure(&error);
+                ExitCode::from(error.kind().exit_code())
+            }
+        };
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -203,6 +222,8 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, CliError> {
         Command::Undo(args) => undo::run(&args, context),
         Command::Ship(args) => ship::run(&args, context),
         Command::Prove(args) => prove::run(&args, context),
+        Command::Unseal(args) => unseal::run(&args, context),
+        Command::Wipe(args) => wipe::run(&args, context),
         Command::Redact(args) => redact::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
         Command::Recovery(args) => recovery::run(&args, context),

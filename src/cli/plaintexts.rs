@@ -71,7 +71,7 @@ impl Source {
     /// The documents `NAME.sops.EXT` right in a folder, by name.
     ///
     /// # Errors
-    /// The folder cannot be read, or holds none.
+    /// The folder cannot be read.
     pub fn in_folder(folder: &Path, context: &Context) -> Result<Vec<Self>, CliError> {
         let shown = folder.display();
         let entries = std::fs::read_dir(context.resolve(folder)).map_err(|e| {
@@ -94,7 +94,17 @@ impl Source {
             }
         }
         found.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// As above; the folder holds none.
+    pub fn all_in_folder(folder: &Path, context: &Context) -> Result<Vec<Self>, CliError> {
+        let found = Self::in_folder(folder, context)?;
         if found.is_empty() {
+            let shown = folder.display();
             return Err(CliError::failed(format!(
                 "the folder {shown} holds no document NAME.sops.EXT"
             ))
@@ -134,19 +144,46 @@ fn is_rules(name: &str, path: &Path) -> bool {
         && std::fs::read(path).is_ok_and(|source| recognise::recognise(name, &source).is_none())
 }
 
+/// A document that could not be read, parsed or opened.
+pub type Unopened = (Source, DocumentError);
+
 /// Opens and verifies documents, in order; what must be asked for is asked once. The identities are given out as well.
 ///
 /// # Errors
 /// Any that cannot be read, opened or verified, all at once.
 pub fn open(sources: Vec<Source>, context: &Context) -> Result<(Vec<Plaintext>, Lookup), CliError> {
+    let (opened, unopened, lookup) = open_each(sources, context)?;
+    if unopened.is_empty() {
+        return Ok((opened, lookup));
+    }
+    Err(not_opened(unopened, &lookup))
+}
+
+/// What is said of documents that did not open.
+pub fn not_opened(unopened: Vec<Unopened>, lookup: &Lookup) -> CliError {
+    let failed: Vec<_> = unopened
+        .into_iter()
+        .map(|(source, error)| (format!("cannot open {}", source.label), error))
+        .collect();
+    document_flags::failures(&failed, lookup)
+}
+
+/// The same, but those that do not open are given out too.
+///
+/// # Errors
+/// Any that cannot be read.
+pub fn open_each(
+    sources: Vec<Source>,
+    context: &Context,
+) -> Result<(Vec<Plaintext>, Vec<Unopened>, Lookup), CliError> {
     let mut read = Vec::new();
-    let mut failed: Vec<(String, DocumentError)> = Vec::new();
+    let mut failed = Vec::new();
     for source in sources {
         let bytes = std::fs::read(&source.path)
             .map_err(|e| CliError::failed(format!("cannot read {}", source.label)).caused_by(&e))?;
         match parse(&source.label, bytes) {
             Ok(document) => read.push((source, document)),
-            Err(error) => failed.push((source.label, error)),
+            Err(error) => failed.push((source, error)),
         }
     }
     let lookup = document_flags::identities(context);
@@ -162,17 +199,10 @@ pub fn open(sources: Vec<Source>, context: &Context) -> Result<(Vec<Plaintext>, 
                     verified,
                 });
             }
-            Err(error) => failed.push((source.label, error)),
+            Err(error) => failed.push((source, error)),
         }
     }
-    if failed.is_empty() {
-        return Ok((opened, lookup));
-    }
-    let failed: Vec<_> = failed
-        .into_iter()
-        .map(|(label, error)| (format!("cannot open {label}"), error))
-        .collect();
-    Err(document_flags::failures(&failed, &lookup))
+    Ok((opened, failed, lookup))
 }
 
 fn prefetch<'d>(documents: impl Iterator<Item = &'d Document>, lookup: &Lookup) {

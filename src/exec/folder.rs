@@ -155,7 +155,9 @@ impl Folder {
             .collect();
         std::fs::write(&list, text).map_err(failed("write", &list))?;
         for file in files {
-            links::place(&home.join(&file.name), &self.files().join(&file.name))?;
+            let root = self.slot.parent().unwrap_or(&self.slot);
+            let target = self.files().join(&file.name);
+            links::lead(&home.join(&file.name), &target, root)?;
         }
         Ok(())
     }
@@ -194,18 +196,19 @@ pub fn sweep(place: &Place) -> Result<usize, FolderError> {
 }
 
 /// The name of a link's target as it would be for these documents, whatever the root: `<slot>/files/<name>`.
-pub fn target_below_root(home: &Path, name: &str) -> PathBuf {
+pub(super) fn target_below_root(home: &Path, name: &OsStr) -> PathBuf {
     Path::new(&slot_name(home)).join("files").join(name)
 }
 
 /// The lock under which a root is changed.
-struct Gate {
+#[derive(Debug)]
+pub(super) struct Gate {
     root: PathBuf,
     _lock: File,
 }
 
 impl Gate {
-    fn pass(root: &Path) -> Result<Self, FolderError> {
+    pub(super) fn pass(root: &Path) -> Result<Self, FolderError> {
         let path = root.join("gate");
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let lock = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600))
@@ -339,7 +342,7 @@ fn lock_file(slot: &Path) -> Result<File, FolderError> {
         .map_err(|errno| failed("open", &path)(errno.into()))
 }
 
-fn read_links(list: &Path) -> Vec<PathBuf> {
+pub(super) fn read_links(list: &Path) -> Vec<PathBuf> {
     let mut text = Vec::new();
     if let Ok(mut file) = File::open(list) {
         let _ = file.read_to_end(&mut text);
@@ -352,15 +355,20 @@ fn read_links(list: &Path) -> Vec<PathBuf> {
 
 const DIGEST: usize = 16;
 
-/// A name for a folder of documents: readable, and its own.
+/// The name of a run's slot for a folder of documents.
 fn slot_name(home: &Path) -> String {
+    format!("exec.{}", readable_name(home))
+}
+
+/// A name for a folder: readable, and its own.
+pub(super) fn readable_name(home: &Path) -> String {
     let own = home.file_name().unwrap_or_default().to_string_lossy();
     let readable: String = own
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
         .take(40)
         .collect();
-    let mut name = format!("exec.{readable}.");
+    let mut name = format!("{readable}.");
     for byte in Sha256::digest(home.as_os_str().as_bytes())
         .iter()
         .take(DIGEST / 2)
@@ -371,7 +379,7 @@ fn slot_name(home: &Path) -> String {
     name
 }
 
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
+pub(super) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
     move |source| match Errno::from_io_error(&source) {
         Some(Errno::NOSPC | Errno::DQUOT) => FolderError::Full {
             path: path.to_owned(),

@@ -3,8 +3,8 @@
 //!
 //! Nothing here decrypts: it is given named secret bytes, and sees to it that they reach the child, no disk, and nobody
 //! else. `environment` decides what becomes a variable; `child` starts the program and `supervisor` looks after it;
-//! `guard` ends it and wipes if the supervisor is killed; `place` finds memory, `folder` keeps files there, `links` leads to
-//! them; `patterns` and `masking` find values in output, `compose`
+//! `guard` ends it and wipes if the supervisor is killed; `place` finds memory, `folder` keeps files there for a run,
+//! `resident` for as long as the machine is on, `links` leads to them; `patterns` and `masking` find values in output, `compose`
 //! takes them out of a project that compose prints. Linux only, but for the masking.
 
 #[cfg(target_os = "linux")]
@@ -24,6 +24,8 @@ pub mod output;
 pub mod patterns;
 #[cfg(target_os = "linux")]
 pub mod place;
+#[cfg(target_os = "linux")]
+pub mod resident;
 #[cfg(target_os = "linux")]
 pub mod supervisor;
 

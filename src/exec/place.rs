@@ -87,6 +87,14 @@ impl Place {
         Self::found(root)
     }
 
+    /// The folder that the user names, as it is.
+    ///
+    /// # Errors
+    /// All but [`PlaceError::None`].
+    pub fn named_and_there(root: &Path) -> Result<Self, PlaceError> {
+        Self::found(root)
+    }
+
     /// The best folder that this system has: `/run/cofferdam`, mounted if we may, else below `XDG_RUNTIME_DIR`, else below
     /// `/dev/shm`.
     ///
@@ -105,13 +113,49 @@ impl Place {
 
     /// Every root that earlier runs may have used, where it is there and ours.
     pub fn all_of_system() -> Vec<Self> {
+        let paths = Self::paths_of_system().into_iter();
+        paths.filter_map(|path| Self::there(&path)).collect()
+    }
+
+    /// Where roots are looked for.
+    pub(super) fn paths_of_system() -> Vec<PathBuf> {
         let paths = [
             Some(PathBuf::from(OWN_ROOT)),
             runtime_folder(),
             Some(shared_folder()),
         ];
-        let there = paths.into_iter().flatten().filter(|path| path.is_dir());
-        there.filter_map(|path| Self::found(&path).ok()).collect()
+        paths.into_iter().flatten().collect()
+    }
+
+    /// A root, if it is there and ours.
+    pub fn there(root: &Path) -> Option<Self> {
+        root.is_dir().then(|| Self::found(root).ok()).flatten()
+    }
+
+    /// Sees to it that nobody else enters: what lies in it may be for all to read. A folder that holds nothing yet is closed
+    /// to others.
+    ///
+    /// # Errors
+    /// [`PlaceError::NotPrivate`]; the system's.
+    pub fn close(&self) -> Result<(), PlaceError> {
+        let io = |source| PlaceError::Io {
+            path: self.root.clone(),
+            source,
+        };
+        if self.folder.metadata().map_err(io)?.mode() & 0o077 == 0 {
+            return Ok(());
+        }
+        // dockerd made it, where a container started before the files were there.
+        remove_empty_folders(&self.root);
+        let is_empty = std::fs::read_dir(&self.root).map_err(io)?.next().is_none();
+        if !is_empty {
+            return Err(PlaceError::NotPrivate {
+                path: self.root.clone(),
+                reason: "others can enter it, and files that stay are for all to read; chmod 700",
+            });
+        }
+        let closed = std::fs::Permissions::from_mode(0o700);
+        self.folder.set_permissions(closed).map_err(io)
     }
 
     /// The folder's path.
@@ -287,7 +331,12 @@ fn mount_once(root: &Path) -> io::Result<()> {
         let then = below.metadata()?;
         Ok((now.dev(), now.ino()) != (then.dev(), then.ino()))
     };
-    if is_mounted()? || std::fs::read_dir(root)?.next().is_some() {
+    if is_mounted()? {
+        return Ok(());
+    }
+    // Where dockerd missed a file to mount it made a folder.
+    remove_empty_folders(root);
+    if std::fs::read_dir(root)?.next().is_some() {
         return Ok(());
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -296,6 +345,17 @@ fn mount_once(root: &Path) -> io::Result<()> {
         // Kernels before 6.4, and user namespaces.
         Err(Errno::INVAL) if !is_memory(&below) => Ok(mount(c"size=64m,mode=0700")?),
         other => Ok(other?),
+    }
+}
+
+/// Removes the folders that hold nothing but such folders.
+fn remove_empty_folders(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty_folders(&entry.path());
+            // Refused where something is in it.
+            let _ = std::fs::remove_dir(entry.path());
+        }
     }
 }
 

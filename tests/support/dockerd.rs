@@ -65,8 +65,16 @@ impl Dockerd {
         let path = |name: &str| folder.path().join(name);
         // Not the machine's own settings.
         std::fs::write(path("daemon.json"), "{}").unwrap();
+        let child = Self::spawn(folder.path())?;
+        let mut daemon = Self { folder, child };
+        daemon.wait_until_up()?;
+        Ok(daemon)
+    }
+
+    fn spawn(folder: &Path) -> Result<Child, String> {
+        let path = |name: &str| folder.join(name);
         let log = File::create(path("log")).unwrap();
-        let child = Command::new(find_program("dockerd").unwrap())
+        Command::new(find_program("dockerd").unwrap())
             .arg("--data-root")
             .arg(path("d"))
             .arg("--exec-root")
@@ -83,20 +91,44 @@ impl Dockerd {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .map_err(|error| error.to_string())?;
-        let mut daemon = Self { folder, child };
+            .map_err(|error| error.to_string())
+    }
+
+    /// Stops the daemon as a machine that goes down does, its containers with it; what it keeps stays.
+    pub fn stop(&mut self) {
+        let pid = self.pid().to_string();
+        let _ = Command::new("kill").arg(&pid).status();
         let deadline = Instant::now() + PATIENCE;
-        while daemon.docker(&["version"]).code != Some(0) {
-            let ended = daemon.child.try_wait().unwrap();
+        while self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            assert!(Instant::now() < deadline, "dockerd does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Starts it again over what it keeps.
+    pub fn start_again(&mut self) {
+        self.child = Self::spawn(self.folder.path()).unwrap();
+        self.wait_until_up().unwrap();
+    }
+
+    fn wait_until_up(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.docker(&["version"]).code != Some(0) {
+            let ended = self.child.try_wait().unwrap();
             if ended.is_some() || Instant::now() > deadline {
-                let log = std::fs::read_to_string(daemon.folder.path().join("log"));
+                let log = std::fs::read_to_string(self.folder.path().join("log"));
                 let log = log.unwrap_or_default();
                 let last: Vec<&str> = log.lines().rev().take(3).collect();
                 return Err(format!("it does not start: {}", last.join(" / ")));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        Ok(daemon)
+        Ok(())
+    }
+
+    /// All that it has: on disk, in its sockets' folder, its log.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What `DOCKER_HOST` must be to reach it.
