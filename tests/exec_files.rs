@@ -437,9 +437,18 @@ fn a_plaintext_file_is_wiped_only_if_it_is_surely_ours() {
     run(&["--replace"]).expect_code(0);
     bed.expect_clean(&[".env"]);
     std::fs::create_dir(&link).unwrap();
+    std::fs::write(link.join("theirs"), "x").unwrap();
     let done = run(&["--replace"]).expect_code(125);
-    assert!(done.stderr.contains("hint: rmdir"), "{}", done.stderr);
-    std::fs::remove_dir(&link).unwrap();
+    assert!(
+        done.stderr.contains("a folder stands at"),
+        "{}",
+        done.stderr
+    );
+    std::fs::remove_file(link.join("theirs")).unwrap();
+    // An empty one is dockerd's, or nobody's.
+    let done = run(&[]).expect_code(0);
+    assert!(done.stderr.contains("an empty folder"), "{}", done.stderr);
+    bed.expect_clean(&[".env"]);
     // A link that a run left in another root, which is gone.
     let target = std::fs::canonicalize(&folder).unwrap();
     run(&[]).expect_code(0);
@@ -602,8 +611,9 @@ fn the_ladder_of_places() {
     let show =
         format!("{COFFERDAM} exec --dir . -- sh -c 'readlink .env; stat -fc %T $COFFERDAM_DIR'");
     // Where it may mount, it mounts; the second run finds that.
+    let mounts = "grep -c ' /run/cofferdam ' /proc/self/mountinfo || true";
     let script = format!(
-        "{show}\n{show}\ngrep -c ' /run/cofferdam ' /proc/self/mountinfo\nls -A /run/cofferdam"
+        "before=$({mounts})\n{show}\n{show}\necho $(($({mounts}) - before))\nls -A /run/cofferdam"
     );
     let Some(ran) = in_namespaces(&stack, true, &script) else {
         return;
