@@ -21,7 +21,7 @@ use regex::Regex;
 use support::{COFFERDAM, Ran, Sandbox, copy_folder, have_peers, tests_folder};
 
 /// The pages that stand at the project's root and in its folder of documents.
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "SECURITY.md",
@@ -30,6 +30,7 @@ const PAGES: [&str; 8] = [
     "docs/plan-format.md",
     "docs/policies.md",
     "docs/runtime.md",
+    "docs/komodo.md",
 ];
 
 fn root() -> &'static Path {

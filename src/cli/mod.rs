@@ -29,6 +29,7 @@ mod narrator;
 mod plaintexts;
 pub mod plan;
 mod planning;
+pub mod preflight;
 mod project;
 pub mod prove;
 mod prove_answer;
@@ -116,6 +117,7 @@ enum Command {
     Exec(exec::ExecArgs),
     Unseal(unseal::UnsealArgs),
     Wipe(wipe::WipeArgs),
+    Preflight(preflight::PreflightArgs),
     Redact(redact::RedactArgs),
     Migrate(migrate::MigrateArgs),
     Demo(demo::Args),
@@ -152,7 +154,7 @@ pub fn main() -> ExitCode {
         Err(error) => return explain(&error),
     };
     let ui = Ui::new(cli.quiet);
-    let is_exec = matches!(cli.command, Command::Exec(_));
+    let is_exec = matches!(cli.command, Command::Exec(_) | Command::Preflight(_));
     match start(cli, &ui) {
         Ok(code) => code,
         Err(error) if is_exec => {
@@ -187,7 +189,7 @@ fn names_exec(arguments: impl Iterator<Item = OsString>) -> bool {
         match argument.to_string_lossy().as_ref() {
             "-C" => drop(arguments.next()),
             flag if flag.starts_with('-') => {}
-            command => return command == "exec",
+            command => return matches!(command, "exec" | "preflight"),
         }
     }
     false
@@ -211,6 +213,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, CliError> {
     let done = match command {
         // The program's own exit code.
         Command::Exec(args) => return exec::run(&args, context),
+        Command::Preflight(args) => return preflight::run(&args, context),
         Command::Init(args) => init::run(&args, context),
         Command::Status(args) => status::run(&args, context),
         Command::Plan(args) => plan::run(&args, context),

@@ -148,9 +148,15 @@ impl Dockerd {
 
     /// Runs the command line client against it.
     pub fn docker(&self, args: &[&str]) -> Ran {
+        self.docker_with(args, &[])
+    }
+
+    /// The same with these variables.
+    pub fn docker_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Ran {
         let mut command = Command::new(find_program("docker").unwrap());
         command
             .args(args)
+            .envs(variables.iter().copied())
             .env("DOCKER_HOST", self.host())
             .env("DOCKER_CONFIG", self.folder.path())
             .env_remove("DOCKER_CONTEXT")
@@ -194,9 +200,21 @@ impl Dockerd {
                 symlink("busybox", link).unwrap();
             }
         }
+        self.import_folder(image, &root);
+    }
+
+    /// Makes an image of one program, as `/NAME`, and nothing else.
+    pub fn import_only(&self, image: &str, program: &Path) {
+        let root = self.folder.path().join(format!("root-{image}"));
+        std::fs::create_dir(&root).unwrap();
+        std::fs::copy(program, root.join(program.file_name().unwrap())).unwrap();
+        self.import_folder(image, &root);
+    }
+
+    fn import_folder(&self, image: &str, root: &Path) {
         let tar = self.folder.path().join(format!("{image}.tar"));
         let mut pack = Command::new("tar");
-        pack.arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".");
+        pack.arg("-C").arg(root).arg("-cf").arg(&tar).arg(".");
         Ran::of(&mut pack).expect_code(0);
         self.docker(&["import", tar.to_str().unwrap(), image])
             .expect_code(0);
