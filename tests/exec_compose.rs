@@ -71,7 +71,9 @@ impl Bed {
         let mut command = self
             .stack
             .exec(&["--root", self.root.path().to_str().unwrap()]);
-        command.args(ours).args(["--dir", "stack", "--"]);
+        command
+            .args(ours)
+            .args(["--state", "state", "--dir", "stack", "--"]);
         command
             .args(["docker-compose", "-p", "s", "-f", "stack/compose.yaml"])
             .args(theirs);

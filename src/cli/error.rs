@@ -133,6 +133,15 @@ impl CliError {
         self
     }
 
+    /// Its messages and causes on one line, where a failure is no more than a warning.
+    pub fn on_one_line(&self) -> String {
+        let messages = self.messages.iter().map(|(message, _)| message.as_str());
+        let all: Vec<&str> = messages
+            .chain(self.causes.iter().map(String::as_str))
+            .collect();
+        all.join(": ")
+    }
+
     /// What it means for whoever called.
     pub fn kind(&self) -> Kind {
         self.kind

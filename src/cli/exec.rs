@@ -59,6 +59,9 @@ pub struct ExecArgs {
     /// Mask nothing.
     #[arg(long)]
     no_mask: bool,
+    /// The folder of the host's key for $COFFERDAM_DIGEST, instead of /var/lib/cofferdam.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Kill the program if it goes on for this long after a signal to end.
     #[arg(long, value_name = "SECONDS")]
     grace: Option<u64>,
@@ -83,6 +86,9 @@ pub fn refused(error: CliError) -> CliError {
     }
 }
 
+#[cfg(target_os = "linux")]
+pub(super) use on_linux::not_run;
+
 #[cfg(not(target_os = "linux"))]
 mod on_linux {
     use super::{CliError, Context, ExecArgs, ExitCode};
@@ -103,15 +109,20 @@ mod on_linux {
 
     use std::collections::BTreeSet;
     use std::io::IsTerminal;
+    use std::path::Path;
     use std::sync::Arc;
 
     use super::{CliError, Context, Duration, ExecArgs, ExitCode, Kind, OsString};
     use crate::cli::document_flags;
+    use crate::cli::exec_compose::Asking;
+    use crate::cli::exec_digest;
     use crate::cli::exec_files::{Files, Wishes, Written};
     use crate::cli::plaintexts::{self, Plaintext, Source};
     use crate::exec::Named;
     use crate::exec::child::{ChildError, Task};
     use crate::exec::compose::{self, Form, Secrets};
+    use crate::exec::compose_command::ComposeCommand;
+    use crate::exec::digest::digest;
     use crate::exec::environment::{self, Choice, EnvironmentError};
     use crate::exec::hardening;
     use crate::exec::output::{Collector, Output};
@@ -144,19 +155,40 @@ mod on_linux {
             .then(|| Files::prepare(for_files, wishes, &options, &lookup, context))
             .transpose()?;
         let (mask_out, mask_err) = args.masked();
-        let form = compose::form_of(&args.command).filter(|_| mask_out);
+        let call = ComposeCommand::of(&args.command);
+        let form = call.and_then(|call| call.form()).filter(|_| mask_out);
         if form == Some(Form::File) {
             return Err(CliError::usage("compose would write the values to a file")
                 .hint("docker compose config without --output prints them masked"));
         }
-        let secrets = (mask_out || mask_err).then(|| Kept::of(&plaintexts, &variables));
+        let asked = call.filter(ComposeCommand::makes_images);
+        let secrets =
+            (mask_out || mask_err || asked.is_some()).then(|| Kept::of(&plaintexts, &variables));
         drop((plaintexts, lookup));
         let mut task = Task {
             command: args.command.clone(),
             variables,
             settings: Vec::new(),
         };
-        if files.is_none() && !mask_out && !mask_err {
+        if call.is_some() || args.state.is_some() {
+            let state = args.state.as_deref().map(|state| context.resolve(state));
+            match exec_digest::key(state.as_deref()) {
+                Ok(key) => {
+                    let variables = task.variables.iter().map(|v| (Path::new(""), v));
+                    let files = files.iter().flat_map(Files::all);
+                    let digest = digest(&key, variables.chain(files));
+                    task.settings
+                        .push((exec_digest::VARIABLE.to_owned(), digest.into()));
+                }
+                Err(error) if args.state.is_some() => return Err(CliError::from_error(&error)),
+                Err(error) => context.ui.warn(format!(
+                    "{} is not set: {}",
+                    exec_digest::VARIABLE,
+                    CliError::from_error(&error).on_one_line()
+                )),
+            }
+        }
+        if files.is_none() && !mask_out && !mask_err && asked.is_none() {
             return Err(not_run(&task.replace()));
         }
         let mut supervisor = Supervisor::new().map_err(|e| not_run(&e))?;
@@ -182,6 +214,17 @@ mod on_linux {
             stderr: if mask_err { masked() } else { Output::Own },
             grace: args.grace.map(Duration::from_secs),
         };
+        if let (Some(command), Some(secrets)) = (asked, &secrets) {
+            let asking = Asking {
+                command,
+                task: &task,
+                secrets: secrets.secrets(),
+                written: &written,
+            };
+            if let Some(code) = asking.look(&mut supervisor, context)? {
+                return Ok(ExitCode::from(code));
+            }
+        }
         let code = supervisor.run(task, &manners).map_err(|e| not_run(&e));
         // Before the guard is sent home.
         drop(written);
@@ -329,7 +372,7 @@ mod on_linux {
         })
     }
 
-    fn not_run(error: &ChildError) -> CliError {
+    pub fn not_run(error: &ChildError) -> CliError {
         let failure = CliError::from_error(error);
         match error {
             ChildError::NotFound { .. } => failure.with_kind(Kind::NotFound),

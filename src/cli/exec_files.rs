@@ -6,6 +6,7 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::memory_files::{self, Home, Judge};
 use crate::cli::plaintexts::Plaintext;
+use crate::exec::Named;
 use crate::exec::folder::Folder;
 use crate::exec::place::Place;
 use crate::exec::resident::{Change, Resident, Slot};
@@ -29,6 +30,8 @@ pub struct Written {
     pub folders: Vec<Folder>,
     /// Where all of them are, a folder each.
     pub paths: Vec<PathBuf>,
+    /// Folders of documents where links stand that go with the run.
+    pub linked: Vec<PathBuf>,
 }
 
 /// How files are asked for.
@@ -90,6 +93,13 @@ impl Files {
         })
     }
 
+    /// Every file, with the folder of its document.
+    pub fn all(&self) -> impl Iterator<Item = (&Path, &Named)> {
+        let resident = self.resident.iter().map(|(_, home)| home);
+        let homes = self.homes.iter().chain(resident);
+        homes.flat_map(|home| home.files.iter().map(|file| (home.folder.as_path(), file)))
+    }
+
     /// Writes them; `entered` is called with each folder that goes with the run as soon as it stands.
     ///
     /// # Errors
@@ -111,6 +121,9 @@ impl Files {
             entered(&folder);
             written.paths.push(folder.files());
             written.folders.push(folder);
+            if self.with_links {
+                written.linked.push(home.folder);
+            }
         }
         Ok(written)
     }

@@ -16,6 +16,10 @@ pub mod encrypt;
 pub mod error;
 pub mod exec;
 #[cfg(target_os = "linux")]
+mod exec_compose;
+#[cfg(target_os = "linux")]
+mod exec_digest;
+#[cfg(target_os = "linux")]
 mod exec_files;
 pub mod exposure;
 #[cfg(target_os = "linux")]

@@ -66,14 +66,15 @@ impl ChildError {
 impl Task {
     /// Becomes the program (`execve`); comes back only if that fails.
     pub fn replace(&self) -> ChildError {
-        let error = self.to_command().exec();
-        self.failure(error)
+        let error = self.to_command(&self.command).exec();
+        failure(&self.command, error)
     }
 
-    /// The program as a command whose streams are still ours. Variables that may hold or name an identity are left out.
-    pub(super) fn to_command(&self) -> Command {
-        let mut command = Command::new(self.program());
-        command.args(self.command.iter().skip(1));
+    /// These words as a command in the task's environment, whose streams are still ours. Variables that may hold or name an
+    /// identity are left out.
+    pub(super) fn to_command(&self, words: &[OsString]) -> Command {
+        let mut command = Command::new(program(words));
+        command.args(words.iter().skip(1));
         for (name, _) in std::env::vars_os() {
             if environment::is_withheld(name.as_bytes()) {
                 command.env_remove(name);
@@ -85,21 +86,21 @@ impl Task {
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
+}
 
-    /// What it means that it could not be started.
-    pub(super) fn failure(&self, error: io::Error) -> ChildError {
-        let program = self.program().to_string_lossy().into_owned();
-        match Errno::from_io_error(&error) {
-            Some(Errno::NOENT | Errno::NOTDIR) => ChildError::NotFound { program },
-            Some(Errno::TOOBIG) => ChildError::TooLong,
-            _ => ChildError::NotRunnable {
-                program,
-                source: error,
-            },
-        }
+/// What it means that a command could not be started.
+pub(super) fn failure(words: &[OsString], error: io::Error) -> ChildError {
+    let program = program(words).to_string_lossy().into_owned();
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NOTDIR) => ChildError::NotFound { program },
+        Some(Errno::TOOBIG) => ChildError::TooLong,
+        _ => ChildError::NotRunnable {
+            program,
+            source: error,
+        },
     }
+}
 
-    fn program(&self) -> &OsStr {
-        self.command.first().map_or(OsStr::new(""), OsStr::new)
-    }
+fn program(words: &[OsString]) -> &OsStr {
+    words.first().map_or(OsStr::new(""), OsStr::new)
 }

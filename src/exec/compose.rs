@@ -5,7 +5,6 @@
 //! is an error and no text.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 
 use serde_json::Value as Json;
 use serde_yaml::Value as Yaml;
@@ -56,86 +55,6 @@ pub enum ScrubError {
     /// A value is still in it.
     #[error("a value would be left in what compose printed")]
     Left,
-}
-
-/// Whether a command is `docker compose config`, by its own words; what a shell or script runs is not seen.
-///
-/// Source: docker compose 2.40.3, `compose --help` and `compose config --help`.
-pub fn form_of(command: &[OsString]) -> Option<Form> {
-    const WITH_VALUE: [&str; 24] = [
-        "-f",
-        "--file",
-        "-p",
-        "--project-name",
-        "--project-directory",
-        "--env-file",
-        "--profile",
-        "--ansi",
-        "--parallel",
-        "--progress",
-        "--workdir",
-        "--config",
-        "--context",
-        "-c",
-        "-H",
-        "--host",
-        "-l",
-        "--log-level",
-        "--tlscacert",
-        "--tlscert",
-        "--tlskey",
-        "--hash",
-        "--format",
-        "-o",
-    ];
-    let mut words = command.iter().map(|word| word.to_string_lossy());
-    let program = words.next()?;
-    let program = program.rsplit('/').next().unwrap_or_default().to_owned();
-    let mut path: Vec<String> = match program.as_str() {
-        "docker" | "podman" | "nerdctl" => Vec::new(),
-        "docker-compose" | "podman-compose" => vec!["compose".to_owned()],
-        _ => return None,
-    };
-    let mut form = Form::Yaml;
-    while let Some(word) = words.next() {
-        if !word.starts_with('-') {
-            if path.len() < 2 {
-                path.push(word.into_owned());
-            }
-            continue;
-        }
-        let (flag, value) = match word.split_once('=') {
-            Some((flag, value)) => (flag.to_owned(), Some(value.to_owned())),
-            None => (word.into_owned(), None),
-        };
-        let value = match value {
-            None if WITH_VALUE.contains(&flag.as_str()) || flag == "--output" => {
-                words.next().map(std::borrow::Cow::into_owned)
-            }
-            value => value,
-        };
-        if path.len() < 2 {
-            continue;
-        }
-        match (flag.as_str(), value.as_deref()) {
-            ("--format", Some("json")) => form = Form::Json,
-            ("--environment", _) => form = Form::Environment,
-            ("--output", _) => return is_config(&path).then_some(Form::File),
-            (flag, _) if flag.starts_with("-o") => return is_config(&path).then_some(Form::File),
-            // Names, digests and quiet: masked like any output.
-            (
-                "--hash" | "--images" | "--models" | "--networks" | "--profiles" | "--services"
-                | "--variables" | "--volumes" | "--quiet" | "-q",
-                _,
-            ) => return None,
-            _ => {}
-        }
-    }
-    is_config(&path).then_some(form)
-}
-
-fn is_config(path: &[String]) -> bool {
-    matches!(path, [compose, config] if compose == "compose" && (config == "config" || config == "convert"))
 }
 
 /// Takes the values out of what compose printed in `form`.
@@ -250,7 +169,8 @@ fn mask() -> String {
 }
 
 impl Secrets<'_> {
-    fn masked(&self, text: &str) -> String {
+    /// A text with the values masked.
+    pub fn masked(&self, text: &str) -> String {
         let mut masker = Masker::new(self.patterns);
         let mut out = Vec::with_capacity(text.len());
         masker.push(text.as_bytes(), &mut out);
@@ -259,7 +179,8 @@ impl Secrets<'_> {
         String::from_utf8(out).unwrap_or_else(|_| mask())
     }
 
-    fn masks(&self, text: &str) -> bool {
+    /// Whether a value stands in a text.
+    pub(super) fn masks(&self, text: &str) -> bool {
         self.masked(text) != text
     }
 
@@ -329,47 +250,6 @@ fn squeezed(text: &[u8]) -> zeroize::Zeroizing<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn form(line: &str) -> Option<Form> {
-        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        form_of(&words)
-    }
-
-    #[test]
-    fn the_command_is_told_by_its_words() {
-        for (line, expected) in [
-            (
-                "docker compose -p x -f a/config.yaml config",
-                Some(Form::Yaml),
-            ),
-            (
-                "/usr/bin/docker --context c compose config",
-                Some(Form::Yaml),
-            ),
-            (
-                "docker-compose --env-file config config --format json",
-                Some(Form::Json),
-            ),
-            (
-                "docker compose --env-file=x convert --format=json",
-                Some(Form::Json),
-            ),
-            (
-                "docker compose config --environment",
-                Some(Form::Environment),
-            ),
-            ("docker compose config -o out.yaml", Some(Form::File)),
-            ("docker compose config --output=out.yaml", Some(Form::File)),
-            ("docker compose config -oout.yaml", Some(Form::File)),
-            ("docker compose config --images", None),
-            ("docker compose -f config up", None),
-            ("docker compose up config", None),
-            ("docker config ls", None),
-            ("sh -c config", None),
-        ] {
-            assert_eq!(form(line), expected, "{line}");
-        }
-    }
 
     const VALUES: [&str; 4] = [
         "s3cr3t-va$lue with \"quotes\" # x",

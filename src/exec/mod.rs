@@ -5,11 +5,16 @@
 //! else. `environment` decides what becomes a variable; `child` starts the program and `supervisor` looks after it;
 //! `guard` ends it and wipes if the supervisor is killed; `place` finds memory, `folder` keeps files there for a run,
 //! `resident` for as long as the machine is on, `links` leads to them; `patterns` and `masking` find values in output, `compose`
-//! takes them out of a project that compose prints. Linux only, but for the masking.
+//! takes them out of a project that compose prints; `compose_command` tells its calls, `compose_project` what
+//! would outlive a run, `digest` what changed since another. Linux only, but for the masking.
 
 #[cfg(target_os = "linux")]
 pub mod child;
 pub mod compose;
+pub mod compose_command;
+pub mod compose_project;
+#[cfg(unix)]
+pub mod digest;
 pub mod environment;
 #[cfg(target_os = "linux")]
 pub mod folder;

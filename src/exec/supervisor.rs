@@ -5,11 +5,12 @@
     reason = "edge: looks after the program that was started"
 )]
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ use signal_hook::consts::{
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
-use crate::exec::child::{ChildError, Task};
+use crate::exec::child::{self, ChildError, Task};
 use crate::exec::guard::Guard;
 use crate::exec::output::{self, Output, Progress};
 
@@ -49,6 +50,8 @@ pub struct Supervisor {
     guard: Guard,
     /// Whether a terminal sends signals to the program itself.
     shares_terminal: bool,
+    /// The last signal to end.
+    told: Option<u8>,
 }
 
 impl Supervisor {
@@ -79,6 +82,7 @@ impl Supervisor {
             signals,
             guard: Guard::start(!shares_terminal),
             shares_terminal,
+            told: None,
         })
     }
 
@@ -87,12 +91,45 @@ impl Supervisor {
         &mut self.guard
     }
 
+    /// The last signal to end that came, HUP, INT, QUIT or TERM.
+    pub fn was_told(&self) -> Option<u8> {
+        self.told
+    }
+
     /// Runs the program to its end; gives the exit code, which is 128 + n after signal n.
     ///
     /// # Errors
     /// It could not be started, or the system refused to tell what became of it.
     pub fn run(&mut self, task: Task, manners: &Manners) -> Result<u8, ChildError> {
-        let mut command = task.to_command();
+        let command = task.to_command(&task.command);
+        let child = self.start(command, &task.command, manners)?;
+        // Copies of the values that are not needed any more.
+        drop(task);
+        self.see_to_end(child, manners)
+    }
+
+    /// Runs another command before the program, in the same environment, without input; as [`Self::run`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ask(
+        &mut self,
+        task: &Task,
+        words: &[OsString],
+        manners: &Manners,
+    ) -> Result<u8, ChildError> {
+        let mut command = task.to_command(words);
+        command.stdin(Stdio::null());
+        let child = self.start(command, words, manners)?;
+        self.see_to_end(child, manners)
+    }
+
+    fn start(
+        &self,
+        mut command: Command,
+        words: &[OsString],
+        manners: &Manners,
+    ) -> Result<Child, ChildError> {
         if !self.shares_terminal {
             command.process_group(self.guard.group());
         }
@@ -102,10 +139,10 @@ impl Supervisor {
         if !matches!(manners.stderr, Output::Own) {
             command.stderr(Stdio::piped());
         }
-        let mut child = command.spawn().map_err(|e| task.failure(e))?;
-        // Copies of the values that are not needed any more.
-        drop(command);
-        drop(task);
+        command.spawn().map_err(|e| child::failure(words, e))
+    }
+
+    fn see_to_end(&mut self, mut child: Child, manners: &Manners) -> Result<u8, ChildError> {
         let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
             return Err(ChildError::system("name the process", Errno::SRCH));
         };
@@ -136,6 +173,9 @@ impl Supervisor {
                 deadline = None;
             }
             for number in self.signals.pending() {
+                if matches!(number, SIGTERM | SIGINT | SIGHUP | SIGQUIT) {
+                    self.told = u8::try_from(number).ok();
+                }
                 let from_terminal =
                     self.shares_terminal && matches!(number, SIGINT | SIGQUIT | SIGWINCH);
                 if number == SIGCHLD || from_terminal {
