@@ -280,5 +280,21 @@ pub fn failures(errors: &[(String, DocumentError)], lookup: &Lookup) -> CliError
     for (source, reason) in lookup.failures() {
         out = out.hint(format!("{source} was not usable: {reason}"));
     }
+    let locked = errors.iter().find(|(_, error)| is_not_for_us(error));
+    if let Some((path, _)) = locked {
+        out = out.hint(format!(
+            "cofferdam why {path} says who opens it, and where identities were looked for"
+        ));
+    }
     out
+}
+
+/// Whether the identities at hand are what is missing.
+fn is_not_for_us(error: &DocumentError) -> bool {
+    matches!(
+        error,
+        DocumentError::KeyGroup(
+            KeyGroupError::NotForUs { .. } | KeyGroupError::TooFewGroups { .. }
+        )
+    )
 }

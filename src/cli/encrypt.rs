@@ -6,6 +6,7 @@ use clap::Args;
 use crate::cli::context::Context;
 use crate::cli::decrypt::warn;
 use crate::cli::document_flags::{self, Config, FileFlags};
+use crate::cli::encrypt_staged;
 use crate::cli::error::CliError;
 use crate::keys::Recipient;
 use crate::repo::atomic_write::Mode;
@@ -28,6 +29,9 @@ pub struct EncryptArgs {
     /// Let the MAC cover encrypted values only.
     #[arg(long)]
     mac_only_encrypted: bool,
+    /// Encrypt in place what is about to be committed in the clear although a rule says that it is a secret; for a hook.
+    #[arg(long, conflicts_with_all = ["file", "in_place", "output", "filename_override"])]
+    staged: bool,
 }
 
 /// Which leaves are encrypted; one of them at most.
@@ -82,6 +86,9 @@ impl SelectorFlags {
 /// Usage: flags that contradict each other, standard input without a name. Failure: no rule or no keys, an encrypted
 /// file, a file that SOPS cannot hold.
 pub fn run(args: &EncryptArgs, context: &Context) -> Result<(), CliError> {
+    if args.staged {
+        return encrypt_staged::run(context);
+    }
     let flags = &args.flags;
     let Some(name) = flags.name() else {
         return Err(
@@ -156,11 +163,18 @@ fn keys(
                 .hint("cofferdam encrypt --age age1… FILE"),
         );
     };
-    let unusable = format!(
-        "the rule on line {} of {} cannot be used",
-        rule.line,
-        config.path.display()
-    );
+    keys_of(rule, &config.path.display().to_string())
+}
+
+/// The recipients that a rule of the file `config` names.
+///
+/// # Errors
+/// Keys of other kinds than age's, texts that are no recipients.
+pub fn keys_of(
+    rule: &CreationRule,
+    config: &str,
+) -> Result<(Vec<Vec<Recipient>>, Option<u64>), CliError> {
+    let unusable = format!("the rule on line {} of {config} cannot be used", rule.line);
     if rule.has_foreign_keys() {
         let kinds: Vec<&str> = rule
             .key_groups

@@ -10,9 +10,11 @@ pub mod context;
 pub mod decrypt;
 pub mod demo;
 mod departures;
+mod digest_record;
 pub mod document_flags;
 pub mod documents;
 pub mod encrypt;
+mod encrypt_staged;
 pub mod error;
 pub mod exec;
 #[cfg(target_os = "linux")]

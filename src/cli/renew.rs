@@ -12,12 +12,13 @@ use rayon::prelude::*;
 
 use crate::cli::context::Context;
 use crate::cli::decrypt::warn;
+use crate::cli::digest_record;
 use crate::cli::document_flags;
 use crate::cli::documents::Documents;
 use crate::cli::error::CliError;
 use crate::repo::atomic_write::{Expected, Mode};
 use crate::repo::batch_write::{self, Replacement};
-use crate::sops::{Document, DocumentError, NewKeys, NewRecipients, Verified};
+use crate::sops::{Document, DocumentError, NewKeys, NewRecipients, Store, Verified};
 
 /// Re-encrypt documents under new data keys, in place; who can open them stays as it is.
 ///
@@ -38,6 +39,7 @@ struct Staged {
     path: PathBuf,
     before: Vec<u8>,
     after: Vec<u8>,
+    store: Store,
 }
 
 /// Runs `cofferdam renew`.
@@ -73,6 +75,7 @@ pub fn run(args: &RenewArgs, context: &Context) -> Result<(), CliError> {
                     path,
                     before: document.source().to_vec(),
                     after,
+                    store: document.store(),
                 })
             });
             (name, result)
@@ -90,6 +93,13 @@ pub fn run(args: &RenewArgs, context: &Context) -> Result<(), CliError> {
         return Err(document_flags::failures(&bad, &lookup));
     }
     write(&good)?;
+    // They were opened and compared: what was recorded of them is brought up to date.
+    let renewed: Vec<(PathBuf, Document)> = good
+        .into_iter()
+        .map(|s| Ok((s.path, Document::parse(s.store, s.after)?)))
+        .collect::<Result<_, DocumentError>>()?;
+    digest_record::refresh(&renewed, context)?;
+    let good = renewed;
     context
         .ui
         .answer(format!("{} documents renewed", good.len()));

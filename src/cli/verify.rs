@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::cli::context::Context;
 use crate::cli::decrypt::warn;
+use crate::cli::digest_record;
 use crate::cli::document_flags;
 use crate::cli::documents::Documents;
 use crate::cli::error::CliError;
@@ -17,6 +18,10 @@ use crate::cli::error::CliError;
 pub struct VerifyArgs {
     /// Files, and folders to search for SOPS documents; without any, the working directory.
     paths: Vec<PathBuf>,
+    /// Record in .cofferdam/digests.toml what verified documents look like, so that check finds, without an identity, what is
+    /// changed by hand later.
+    #[arg(long)]
+    record: bool,
 }
 
 /// Runs `cofferdam verify`.
@@ -31,18 +36,26 @@ pub fn run(args: &VerifyArgs, context: &Context) -> Result<(), CliError> {
     };
     let lookup = document_flags::identities(context);
     let documents = Documents::find(&paths, context)?;
+    let places = documents.paths();
+    let mut seen = Vec::new();
     let progress = context.ui.progress("verifying", documents.len() as u64);
     let opened = documents.open(&lookup.identities, &progress);
     let (mut good, mut values, mut bad) = (0, 0, Vec::new());
-    for (path, result) in opened {
+    for ((path, result), (_, place)) in opened.into_iter().zip(places) {
         match result {
-            Ok((_, verified)) => {
+            Ok((document, verified)) => {
+                if args.record {
+                    seen.push((place, document));
+                }
                 warn(context, &path, verified.warnings());
                 good += 1;
                 values += verified.encrypted_values();
             }
             Err(error) => bad.push((path, error)),
         }
+    }
+    if args.record {
+        digest_record::record(&seen, context)?;
     }
     if bad.is_empty() {
         context.ui.answer(format!(

@@ -13,6 +13,7 @@ pub mod flux;
 mod folders;
 mod generalise;
 mod komodo;
+pub mod manifests;
 mod plaintext;
 pub mod proposal;
 mod propose;

@@ -8,6 +8,7 @@ pub mod baseline;
 pub mod expression;
 pub mod facts;
 pub mod finding;
+pub mod fix;
 pub mod pack;
 
 use std::collections::BTreeSet;

@@ -10,8 +10,10 @@ pub mod lock;
 pub mod log_file;
 pub mod recognise;
 pub mod scan;
+pub mod staged;
 mod trace;
 
 pub use git::{Git, GitError, Oid};
 pub use lock::{LockError, RunLock};
 pub use scan::{Scan, ScanError};
+pub use staged::Staged;

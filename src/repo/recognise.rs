@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
+use crate::keys::Identity;
 use crate::sops::store::{Store, detect};
 
 /// The store of the SOPS document in `source`; none if it is no SOPS document.
@@ -35,6 +36,22 @@ pub fn recognise(path: &str, source: &[u8]) -> Option<Store> {
         Store::Yaml if named == Store::Binary && !is_yaml(source) => None,
         store => Some(store),
     }
+}
+
+/// The line, from 1, on which an age identity stands in the clear: one whose checksum holds, not a placeholder.
+///
+/// # Secrets
+/// It is looked at where it stands, and read in wiped memory; only the line leaves.
+pub fn identity_line(source: &[u8]) -> Option<usize> {
+    static IDENTITY: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Z]{58,}").ok());
+    let pattern = IDENTITY.as_ref()?;
+    let is_whole = |found: &regex::bytes::Match<'_>| {
+        std::str::from_utf8(found.as_bytes()).is_ok_and(|text| Identity::parse(text).is_ok())
+    };
+    let found = pattern.find_iter(source).find(is_whole)?;
+    let before = source.get(..found.start()).unwrap_or_default();
+    Some(1 + before.iter().filter(|byte| **byte == b'\n').count())
 }
 
 /// The store that a file's name stands for.
@@ -100,6 +117,19 @@ mod tests {
 
     const DATE: &str = "2026-01-02T03:04:05Z";
     const MAC: &str = "ENC[AES256_GCM,data:YQ==,iv:YQ==,tag:YQ==,type:str]";
+
+    #[test]
+    fn an_identity_is_told_from_a_placeholder() {
+        use secrecy::ExposeSecret;
+        let identity = Identity::mint().to_text();
+        let text = format!("# key\nk={}\n", identity.expose_secret());
+        assert_eq!(identity_line(text.as_bytes()), Some(2));
+        let placeholder = format!("AGE-SECRET-KEY-1{}\n", "Q".repeat(58));
+        assert_eq!(identity_line(placeholder.as_bytes()), None);
+        assert_eq!(identity_line(b"AGE-SECRET-KEY-1...\n"), None);
+        let after = format!("{placeholder}{text}");
+        assert_eq!(identity_line(after.as_bytes()), Some(3));
+    }
 
     #[test]
     fn knows_documents_by_content() {

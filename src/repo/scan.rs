@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::repo::git::{Git, GitError};
-use crate::repo::recognise::recognise;
+use crate::repo::recognise::{identity_line, recognise};
 use crate::repo_path::RepoPath;
 use crate::sops::store::Store;
 
@@ -65,6 +65,8 @@ pub struct Scan {
     pub documents: Vec<Found>,
     /// All other files.
     pub others: Vec<RepoPath>,
+    /// Those of them that hold an age identity in the clear, each with the line of the first.
+    pub identities: Vec<(RepoPath, usize)>,
     /// What was not looked into, and why.
     pub skipped: Vec<(PathBuf, Skipped)>,
 }
@@ -115,17 +117,25 @@ impl Scan {
     }
 
     fn of_files(root: &Path, files: Vec<PathBuf>) -> Self {
-        let looked: Vec<Looked> = files.into_par_iter().map(|path| look(root, path)).collect();
+        Self::of_looked(files.into_par_iter().map(|path| look(root, path)).collect())
+    }
+
+    pub(super) fn of_looked(looked: Vec<Looked>) -> Self {
         let mut scan = Self::default();
         for one in looked {
             match one {
                 Looked::Document(found) => scan.documents.push(found),
-                Looked::Other(path) => scan.others.push(path),
+                Looked::Other(path, identity) => {
+                    scan.identities
+                        .extend(identity.map(|line| (path.clone(), line)));
+                    scan.others.push(path);
+                }
                 Looked::Skipped(path, why) => scan.skipped.push((path, why)),
             }
         }
         scan.documents.sort_by(|a, b| a.path.cmp(&b.path));
         scan.others.sort();
+        scan.identities.sort();
         scan.skipped.sort_by(|a, b| a.0.cmp(&b.0));
         scan
     }
@@ -188,9 +198,10 @@ pub fn documents_at(paths: &[PathBuf]) -> Result<Vec<FoundAt>, ScanError> {
     Ok(found?.into_iter().flatten().collect())
 }
 
-enum Looked {
+pub(super) enum Looked {
     Document(Found),
-    Other(RepoPath),
+    /// Another file, with the line on which it holds an age identity.
+    Other(RepoPath, Option<usize>),
     Skipped(PathBuf, Skipped),
 }
 
@@ -222,14 +233,20 @@ fn look(root: &Path, path: PathBuf) -> Looked {
         Ok(source) => source,
         Err(error) => return Looked::Skipped(path, Skipped::Unreadable(error.to_string())),
     };
+    told(path, source)
+}
+
+/// What a regular file is by its bytes.
+pub(super) fn told(path: PathBuf, source: Vec<u8>) -> Looked {
     let store = recognise(&path.to_string_lossy(), &source);
+    let identity = store.is_none().then(|| identity_line(&source)).flatten();
     match (RepoPath::from_path(&path), store) {
         (Ok(path), Some(store)) => Looked::Document(Found {
             path,
             source,
             store,
         }),
-        (Ok(path), None) => Looked::Other(path),
+        (Ok(path), None) => Looked::Other(path, identity),
         (Err(_), Some(_)) => Looked::Skipped(path, Skipped::NameNotUtf8),
         (Err(_), None) => Looked::Skipped(path, Skipped::OtherNameNotUtf8),
     }

@@ -12,12 +12,14 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::init::material;
 use crate::evidence::{Evidence, Sources};
+use crate::inventory::{DIGESTS_PATH, Digests};
 use crate::keys::Recipient;
 use crate::ledger::{LEDGER_PATH, Ledger};
 use crate::plan::drift::{StandingInput, drills, standing, wanted};
 use crate::policy::facts::{Before, Material, Record, Trouble, plaintext_names, records};
 use crate::repo::git::{Git, GitError};
 use crate::repo::scan::{Scan, Skipped};
+use crate::repo::staged::Staged;
 use crate::repo_path::RepoPath;
 use crate::rules::RulesFile;
 use crate::sops::Document;
@@ -37,19 +39,56 @@ pub fn root(context: &Context) -> Result<(PathBuf, Option<Git>), CliError> {
     }
 }
 
-/// Makes the facts of the repository at `root`, and of what changed since `before`.
+/// Where a repository's files are read from.
+pub enum Tree<'a> {
+    /// The work tree at this root, as git lists it; without git, all files.
+    Work(&'a Path, Option<&'a Git>),
+    /// What is about to be committed.
+    Staged(Staged),
+}
+
+impl Tree<'_> {
+    /// The index of `git`, with the texts that facts are made from.
+    ///
+    /// # Errors
+    /// What git says.
+    pub fn staged(git: &Git) -> Result<Self, CliError> {
+        let is_wanted = |path: &RepoPath| {
+            material::may_be_evidence(path)
+                || matches!(path.as_str(), TOPOLOGY_PATH | LEDGER_PATH | DIGESTS_PATH)
+        };
+        Ok(Self::Staged(Staged::read(
+            git,
+            material::MAX_TEXT,
+            is_wanted,
+        )?))
+    }
+}
+
+/// What a repository is like.
+pub struct Gathered {
+    /// The facts.
+    pub records: Vec<Record>,
+    /// Paths and texts that they were made from.
+    pub sources: Sources,
+}
+
+/// Makes the facts of a repository, and of what changed since `before`.
 ///
 /// # Errors
 /// If its files cannot be listed. Whatever is wrong with a file is a fact.
-pub fn gather(
-    root: &Path,
-    git: Option<&Git>,
-    before: Option<&Before>,
-) -> Result<Vec<Record>, CliError> {
-    let scan = match git {
-        Some(git) => Scan::of_repository(git)?,
-        None => Scan::of_folder(root)?,
+pub fn gather(tree: Tree<'_>, before: Option<&Before>) -> Result<Gathered, CliError> {
+    let (scan, root, staged) = match tree {
+        Tree::Work(root, Some(git)) => (Scan::of_repository(git)?, Some(root), None),
+        Tree::Work(root, None) => (Scan::of_folder(root)?, Some(root), None),
+        Tree::Staged(staged) => (staged.scan, None, Some(staged.texts)),
     };
+    let staged = staged.unwrap_or_default();
+    let text = |path: &str, troubles: &mut Vec<Trouble>| match root {
+        Some(root) => read_text(root, path, troubles),
+        None => staged.get(&RepoPath::new(path).ok()?).cloned(),
+    };
+    let identities: BTreeMap<RepoPath, usize> = scan.identities.iter().cloned().collect();
     let mut troubles: Vec<Trouble> = scan
         .problems()
         .map(|(path, why)| skipped(path, why))
@@ -60,7 +99,10 @@ pub fn gather(
         .filter(|(_, why)| *why == Skipped::Submodule)
         .map(|(path, _)| path.to_string_lossy().into_owned())
         .collect();
-    let (mut sources, read) = material::read(scan, root);
+    let (mut sources, read) = match root {
+        Some(root) => material::read(scan, root),
+        None => material::read_with(scan, |path| staged.get(path).cloned()),
+    };
     let mut documents: Vec<(RepoPath, Document)> = Vec::new();
     for (path, document) in read {
         match document {
@@ -73,8 +115,12 @@ pub fn gather(
         }
     }
     let rules = rules(&sources, &mut troubles);
-    let (topology_text, topology) = read_topology(root, &mut troubles);
-    let (ledger_text, ledger) = read_ledger(root, &mut troubles);
+    let read = text(TOPOLOGY_PATH, &mut troubles);
+    let (topology_text, topology) = read_topology(read, &mut troubles);
+    let read = text(LEDGER_PATH, &mut troubles);
+    let (ledger_text, ledger) = read_ledger(read, &mut troubles);
+    let read = text(DIGESTS_PATH, &mut troubles);
+    let digests = read_digests(read, &mut troubles);
     let evidence = Evidence::gather(&mut sources);
     let of_documents: Vec<(RepoPath, Vec<Recipient>)> = documents
         .iter()
@@ -94,8 +140,8 @@ pub fn gather(
         })
     });
     let standing = standing.unwrap_or_default();
-    let beside = beside(root, &sources, &documents);
-    Ok(records(&Material {
+    let beside = root.map_or(BTreeMap::new(), |root| beside(root, &sources, &documents));
+    let records = records(&Material {
         sources: &sources,
         evidence: &evidence,
         documents: &documents,
@@ -110,8 +156,11 @@ pub fn gather(
         overdue: &standing.overdue,
         drills: &standing.drills,
         beside: &beside,
+        identities: &identities,
+        digests: &digests,
         before,
-    }))
+    });
+    Ok(Gathered { records, sources })
 }
 
 type Places = BTreeMap<RepoPath, Result<(String, BTreeSet<Recipient>), String>>;
@@ -208,8 +257,8 @@ fn rules(sources: &Sources, troubles: &mut Vec<Trouble>) -> Vec<(RepoPath, Rules
     found
 }
 
-fn read_topology(root: &Path, troubles: &mut Vec<Trouble>) -> (String, Option<Topology>) {
-    let Some(text) = read_text(root, TOPOLOGY_PATH, troubles) else {
+fn read_topology(text: Option<String>, troubles: &mut Vec<Trouble>) -> (String, Option<Topology>) {
+    let Some(text) = text else {
         return (String::new(), None);
     };
     match topology::parse(&text, TOPOLOGY_PATH) {
@@ -225,8 +274,8 @@ fn read_topology(root: &Path, troubles: &mut Vec<Trouble>) -> (String, Option<To
     }
 }
 
-fn read_ledger(root: &Path, troubles: &mut Vec<Trouble>) -> (String, Ledger) {
-    let Some(text) = read_text(root, LEDGER_PATH, troubles) else {
+fn read_ledger(text: Option<String>, troubles: &mut Vec<Trouble>) -> (String, Ledger) {
+    let Some(text) = text else {
         return (String::new(), Ledger::new());
     };
     match Ledger::parse(&text) {
@@ -234,6 +283,17 @@ fn read_ledger(root: &Path, troubles: &mut Vec<Trouble>) -> (String, Ledger) {
         Err(error) => {
             troubles.push(trouble(LEDGER_PATH, None, &error));
             (text, Ledger::new())
+        }
+    }
+}
+
+fn read_digests(text: Option<String>, troubles: &mut Vec<Trouble>) -> Digests {
+    match text.as_deref().map(Digests::parse) {
+        None => Digests::default(),
+        Some(Ok(digests)) => digests,
+        Some(Err(error)) => {
+            troubles.push(trouble(DIGESTS_PATH, None, &error));
+            Digests::default()
         }
     }
 }

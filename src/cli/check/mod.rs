@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "edge: the command line")]
 
+mod fix;
 pub mod gather;
 mod since;
 
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::cli::check::gather::Tree;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::policy::baseline::BASELINE_PATH;
@@ -30,6 +32,18 @@ pub struct CheckArgs {
     /// Also look at what changed since REV parted from HEAD: recipients, values, places, and whom cofferdam.toml trusts.
     #[arg(long, value_name = "REV")]
     since: Option<String>,
+    /// Look at what is about to be committed, not at the work tree; tell what concerns the files that are staged.
+    #[arg(long, conflicts_with = "since")]
+    staged: bool,
+    /// Ask these policies of the packs alone; may be given several times.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Repair what has a safe repair, say what was done, and tell what is left; nothing is committed, no secret is touched.
+    #[arg(long, conflicts_with_all = ["since", "staged"])]
+    fix: bool,
+    /// With --fix: say what would be done, and change nothing.
+    #[arg(long, requires = "fix")]
+    dry_run: bool,
     /// The list of accepted findings; .cofferdam/accepted-findings.toml by default.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
@@ -49,17 +63,42 @@ pub struct CheckArgs {
 /// # Errors
 /// Usage: no such pack, a pack or a list of accepted findings that cannot be used. Exit 3 with findings.
 pub fn run(args: &CheckArgs, context: &Context) -> Result<(), CliError> {
-    let policies = policies(&args.policy, context)?;
+    let policies = policies(&args.policy, &args.only, context)?;
     let (root, git) = gather::root(context)?;
     let baseline = baseline(args.baseline.as_deref(), &root, context)?;
     let before = args.since.as_deref();
     let before = before.map(|revision| since::before(git.as_ref(), revision));
     let before = before.transpose()?;
-    let records = gather::gather(&root, git.as_ref(), before.as_ref())?;
+    let tree = match (args.staged, git.as_ref()) {
+        (false, git) => Tree::Work(&root, git),
+        (true, Some(git)) => Tree::staged(git)?,
+        (true, None) => return Err(CliError::usage("--staged needs a git repository")),
+    };
+    let staged = match &tree {
+        Tree::Staged(staged) => Some(staged.changed.clone()),
+        Tree::Work(..) => None,
+    };
+    let mut gathered = gather::gather(tree, before.as_ref())?;
     let asked: Vec<&Policy> = policies.iter().collect();
     let names: Vec<&str> = policies.iter().map(|p| p.name.as_str()).collect();
-    let judged = baseline.judge(evaluate(&asked, &records), &names, Timestamp::now());
-    for remark in &judged.remarks {
+    let mut found = evaluate(&asked, &gathered.records);
+    if args.fix {
+        let Some(git) = git.as_ref() else {
+            return Err(CliError::usage(
+                "--fix needs a git repository: without one there is no way back",
+            ));
+        };
+        if fix::fix(&found, &gathered.sources, git, args.dry_run, context)? {
+            gathered = gather::gather(Tree::Work(&root, Some(git)), None)?;
+            found = evaluate(&asked, &gathered.records);
+        }
+    }
+    if let Some(staged) = &staged {
+        found.retain(|finding| finding.file.as_ref().is_some_and(|f| staged.contains(f)));
+    }
+    let judged = baseline.judge(found, &names, Timestamp::now());
+    // A part of the repository does not tell which acceptances are no longer needed.
+    for remark in judged.remarks.iter().filter(|_| staged.is_none()) {
         context.ui.note(remark);
     }
     let findings = judged.open;
@@ -99,7 +138,7 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<(), CliError> {
 }
 
 /// The policies of all packs; compiled before any file of the repository is read.
-fn policies(names: &[String], context: &Context) -> Result<Vec<Policy>, CliError> {
+fn policies(names: &[String], only: &[String], context: &Context) -> Result<Vec<Policy>, CliError> {
     let mut packs = Vec::new();
     for name in names {
         let text = match pack::built_in(name) {
@@ -115,11 +154,22 @@ fn policies(names: &[String], context: &Context) -> Result<Vec<Policy>, CliError
         };
         packs.push((name.clone(), text));
     }
-    Pack::all(&packs).map_err(|error| {
+    let mut policies = Pack::all(&packs).map_err(|error| {
         CliError::from_error(&error)
             .with_kind(Kind::Usage)
             .hint("docs/policies.md lists subjects and facts")
-    })
+    })?;
+    if let Some(absent) = only
+        .iter()
+        .find(|name| !policies.iter().any(|p| p.name == **name))
+    {
+        return Err(
+            CliError::usage(format!("no policy {absent} is in the packs that are asked"))
+                .hint("--policy names packs; docs/policies.md lists what is in them"),
+        );
+    }
+    policies.retain(|policy| only.is_empty() || only.contains(&policy.name));
+    Ok(policies)
 }
 
 fn baseline(named: Option<&Path>, root: &Path, context: &Context) -> Result<Baseline, CliError> {

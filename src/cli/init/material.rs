@@ -14,7 +14,7 @@ use crate::repo_path::RepoPath;
 use crate::sops::{self, Document, DocumentError};
 
 /// Larger files are no configuration that a person wrote.
-const MAX_TEXT: u64 = 1 << 20;
+pub const MAX_TEXT: u64 = 1 << 20;
 
 /// A SOPS document by its path, or why it cannot be read.
 pub type ReadDocument = (RepoPath, Result<Document, DocumentError>);
@@ -45,16 +45,23 @@ pub fn collect(git: &Git, context: &Context) -> Result<Sources, CliError> {
 /// Reads the texts of a scan that may be evidence, and its documents; one that cannot be read is among the sources
 /// without any facts.
 pub fn read(scan: Scan, root: &Path) -> (Sources, Vec<ReadDocument>) {
-    let mut sources = Sources::default();
-    let text = |path: &RepoPath| {
+    read_with(scan, |path: &RepoPath| {
         let file = path.under(root);
         let is_small = || std::fs::metadata(&file).is_ok_and(|m| m.len() <= MAX_TEXT);
         let is_wanted = may_be_evidence(path) && is_small();
         is_wanted
             .then(|| std::fs::read_to_string(&file).ok())
             .flatten()
-    };
-    let texts: Vec<Option<String>> = scan.others.par_iter().map(text).collect();
+    })
+}
+
+/// As [`read`], with texts from elsewhere than the work tree.
+pub fn read_with(
+    scan: Scan,
+    text: impl Fn(&RepoPath) -> Option<String> + Sync,
+) -> (Sources, Vec<ReadDocument>) {
+    let mut sources = Sources::default();
+    let texts: Vec<Option<String>> = scan.others.par_iter().map(&text).collect();
     for (path, text) in scan.others.into_iter().zip(texts) {
         if let Some(text) = text {
             sources.texts.insert(path.clone(), text);
@@ -83,7 +90,8 @@ pub fn read(scan: Scan, root: &Path) -> (Sources, Vec<ReadDocument>) {
     (sources, documents)
 }
 
-fn may_be_evidence(path: &RepoPath) -> bool {
+/// Whether a file of this name may be evidence.
+pub fn may_be_evidence(path: &RepoPath) -> bool {
     let name = path.file_name();
     let extension = name.rsplit_once('.').map_or("", |(_, e)| e);
     matches!(

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::evidence::manifests::clear_secret;
+use crate::inventory::digests::Standing;
 use crate::keys::Recipient;
 use crate::ledger::State;
 use crate::policy::facts::document::{clear_secrets, pinned_sops, too_old};
@@ -45,12 +47,20 @@ facts! {
         clear_secrets: Vec<String>,
         /// Of a document: why sops is too old for its recipients; empty: it is not, as far as files say.
         sops_too_old: String,
+        /// Of a document: whether it carries the MAC that was last verified over values that it was not made for.
+        changed_by_hand: bool,
+        /// Of a document: whether it was written again, or first, since documents here were last verified and recorded.
+        is_unverified: bool,
         /// Whether it is named like a document, `NAME.sops.EXT`, and is none.
         is_named_secret: bool,
         /// The document whose plaintext it is, by its name.
         plaintext_of: String,
         /// Of a document: an ignored file beside it that holds its plaintext, by its name.
         plaintext_beside: String,
+        /// The line on which it holds an age identity in the clear; 0: none.
+        identity_line: i64,
+        /// The line on which it holds a Kubernetes Secret with values in the clear; 0: none.
+        clear_manifest_line: i64,
         /// The line on which it turns the check of TLS certificates off; 0: none.
         skips_tls_line: i64,
     }
@@ -99,6 +109,7 @@ fn of_document(
     pinned: Option<&(String, String)>,
 ) -> FileFacts {
     let own = document.recipients();
+    let standing = material.digests.standing(path, document);
     let name = |recipient: &Recipient| material.name_of(recipient);
     let mut facts = FileFacts {
         is_secret: true,
@@ -110,6 +121,8 @@ fn of_document(
             .collect(),
         clear_secrets: clear_secrets(document),
         sops_too_old: too_old(document, pinned),
+        changed_by_hand: standing == Standing::Changed,
+        is_unverified: !material.digests.is_empty() && standing == Standing::Unknown,
         plaintext_beside: material.beside.get(path).cloned().unwrap_or_default(),
         ..FileFacts::default()
     };
@@ -149,18 +162,28 @@ fn of_document(
 }
 
 fn of_other(material: &Material<'_>, path: &RepoPath) -> FileFacts {
-    let file_name = path.file_name();
-    let is_rules = matches!(file_name, ".sops.yaml" | ".sops.yml");
     let text = material.sources.texts.get(path);
     let plaintext_of = document_of_plaintext(path)
         .into_iter()
         .find(|document| material.sources.documents.contains_key(document));
     FileFacts {
-        is_named_secret: file_name.contains(".sops.") && !is_rules && !is_prose(file_name),
+        is_named_secret: is_named_secret(path),
         plaintext_of: plaintext_of.map_or(String::new(), |d| d.as_str().to_owned()),
+        identity_line: material
+            .identities
+            .get(path)
+            .map_or(0, |line| number(*line)),
+        clear_manifest_line: text.and_then(|text| clear_secret(text)).map_or(0, number),
         skips_tls_line: text.and_then(|text| skips_tls(text)).map_or(0, number),
         ..FileFacts::default()
     }
+}
+
+/// Whether a file is named like a document: `NAME.sops.EXT`.
+pub fn is_named_secret(path: &RepoPath) -> bool {
+    let name = path.file_name();
+    let is_rules = matches!(name, ".sops.yaml" | ".sops.yml");
+    name.contains(".sops.") && !is_rules && !is_prose(name)
 }
 
 /// Examples and documentation may be named like secrets.

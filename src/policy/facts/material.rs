@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::{Evidence, Sources};
+use crate::inventory::Digests;
 use crate::keys::Recipient;
 use crate::ledger::Ledger;
 use crate::policy::facts::Before;
@@ -52,6 +53,10 @@ pub struct Material<'a> {
     pub drills: &'a [String],
     /// The ignored plaintext files that lie beside a document.
     pub beside: &'a BTreeMap<RepoPath, String>,
+    /// The files that hold an age identity in the clear, each with its line.
+    pub identities: &'a BTreeMap<RepoPath, usize>,
+    /// What documents looked like when they were last verified.
+    pub digests: &'a Digests,
     /// The repository as it was at the revision that changes are told from, if one is named.
     pub before: Option<&'a Before>,
 }

@@ -20,14 +20,14 @@ use serde::Deserialize;
 
 pub use change::{Before, ChangeFacts};
 pub use document::looks_like_secret;
-pub use file::{FileFacts, plaintext_names};
+pub use file::{FileFacts, is_named_secret, plaintext_names};
 pub use fleet::{HostFacts, ZoneFacts};
 pub use gather::records;
 pub use identity::IdentityFacts;
 pub use kubernetes::{AlertingFacts, KustomizationFacts, ReleaseFacts};
 pub use material::{Material, Trouble};
 pub use repository::RepositoryFacts;
-pub use rule::RuleFacts;
+pub use rule::{RuleFacts, is_tool_file};
 pub use service::{ImageFacts, ServiceFacts};
 pub use stack::StackFacts;
 

@@ -182,7 +182,8 @@ fn problem(rule: &CreationRule) -> String {
     String::new()
 }
 
-fn is_tool_file(path: &RepoPath) -> bool {
+/// Whether tools read a file of this name in the clear.
+pub fn is_tool_file(path: &RepoPath) -> bool {
     let name = path.file_name();
     let is_compose = (name.starts_with("compose.") || name.starts_with("docker-compose."))
         && (name.ends_with(".yaml") || name.ends_with(".yml"));

@@ -132,7 +132,7 @@ impl Git {
         Ok(text.trim_end_matches('\n').to_owned())
     }
 
-    fn run(
+    pub(super) fn run(
         &self,
         name: &'static str,
         command: &mut Command,
@@ -171,7 +171,11 @@ impl Git {
         .map_err(failed)
     }
 
-    fn succeeded(&self, name: &'static str, output: Output) -> Result<Vec<u8>, GitError> {
+    pub(super) fn succeeded(
+        &self,
+        name: &'static str,
+        output: Output,
+    ) -> Result<Vec<u8>, GitError> {
         if output.status.success() {
             return Ok(output.stdout);
         }

@@ -5,6 +5,7 @@
 
 mod call;
 mod history;
+mod index;
 mod read;
 mod remote;
 mod write;

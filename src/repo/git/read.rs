@@ -427,15 +427,15 @@ impl Git {
 }
 
 /// Splits output of `-z` calls.
-fn records(output: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn records(output: &[u8]) -> impl Iterator<Item = &[u8]> {
     output.split(|&byte| byte == 0).filter(|r| !r.is_empty())
 }
 
-fn path(bytes: &[u8]) -> PathBuf {
+pub(super) fn path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes.to_vec()))
 }
 
-fn split_once(bytes: &[u8], sign: u8) -> Option<(&[u8], &[u8])> {
+pub(super) fn split_once(bytes: &[u8], sign: u8) -> Option<(&[u8], &[u8])> {
     let at = bytes.iter().position(|&byte| byte == sign)?;
     Some((&bytes[..at], &bytes[at + 1..]))
 }

@@ -1,0 +1,242 @@
+//! `check --fix`: what it repairs, byte by byte, what it leaves, and that it takes nothing away; `verify --record`.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail where it stands"
+)]
+
+mod support;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use support::{COFFERDAM, Ran, Sandbox, have_peers, snapshot, tests_folder};
+
+const CANARY: &str = "correct-horse-canary";
+
+struct Ground {
+    sandbox: Sandbox,
+    tree: PathBuf,
+}
+
+impl Ground {
+    /// Two stacks: one that cofferdam runs already, and one that decrypts into files; a document beside each.
+    fn new() -> Self {
+        let sandbox = Sandbox::new();
+        let tree = sandbox.path().join("r");
+        std::fs::create_dir(&tree).unwrap();
+        let ground = Self { sandbox, tree };
+        ground.git(&["init", "--quiet"]);
+        let keys = tests_folder().join("throwaway_keys/alice.txt");
+        let recipient = std::fs::read_to_string(keys).unwrap();
+        let recipient = recipient.split("public key: ").nth(1).unwrap();
+        let recipient = recipient.lines().next().unwrap().to_owned();
+        for folder in ["s/web", "s/db"] {
+            std::fs::create_dir_all(ground.tree.join(folder)).unwrap();
+            let file = format!("{folder}/.sops.env");
+            ground.write(&file, &format!("A={CANARY}\nPORT_unencrypted=8080\n"));
+            ground
+                .run(&["encrypt", "--age", &recipient, "-i", &file])
+                .expect_code(0);
+        }
+        ground.write("ours.toml", "# kept\n[[stack]]\nname   =  \"web\" # odd spaces\n[stack.config]\nrun_directory = \"s/web\"\nfile_paths = [\"compose.yaml\"]\ncompose_cmd_wrapper = \"cofferdam exec --dir . -- [[COMPOSE_COMMAND]]\"\n");
+        ground.write("theirs.toml", "[[stack]]\nname = \"db\"\n[stack.config]\nrun_directory = \"s/db\"\n[stack.config.pre_deploy]\npath = \".\"\ncommand = \"sops-decrypt.sh\"\n");
+        ground.write("s/web/.gitignore", "*.log");
+        ground.git(&["add", "."]);
+        ground.git(&["commit", "--quiet", "-m", "one"]);
+        ground
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        std::fs::write(self.tree.join(path), text).unwrap();
+    }
+
+    fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.tree.join(path)).unwrap()
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        self.sandbox.git(&self.tree, args)
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        let mut command = self.sandbox.command(COFFERDAM, &self.tree);
+        let keys = tests_folder().join("throwaway_keys/alice.txt");
+        command.env("SOPS_AGE_KEY_FILE", keys);
+        Ran::of(command.args(args))
+    }
+
+    fn policies(&self, args: &[&str]) -> Vec<(String, String)> {
+        let ran = self.run(&[&["check", "--json"], args].concat());
+        let printed: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let all = printed["findings"].as_array().unwrap().clone();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        all.iter()
+            .map(|f| (text(&f["policy"]), text(&f["file"])))
+            .collect()
+    }
+}
+
+#[test]
+fn what_has_a_safe_repair_is_repaired_and_nothing_else() {
+    if !have_peers(&["git"]) {
+        return;
+    }
+    let ground = Ground::new();
+    ground.write("s/web/.env", &format!("A={CANARY}\n"));
+    ground.write("s/db/.env", &format!("A={CANARY}\n"));
+    let before = snapshot(&ground.tree);
+    let dry = ground.run(&["check", "--fix", "--dry-run"]).expect_code(3);
+    assert!(
+        dry.stderr.contains("would edit ours.toml"),
+        "{}",
+        dry.stderr
+    );
+    assert_eq!(snapshot(&ground.tree), before);
+
+    let ran = ground.run(&["check", "--fix"]).expect_code(3);
+    for told in [
+        "edited .gitignore",
+        "has git ignore s/db/.env, which stays where it is",
+        "edited s/web/.gitignore",
+        "edited ours.toml",
+        "has a change of .sops.env deploy the stack web",
+        "left to you: theirs.toml: stacks decrypt into files",
+    ] {
+        assert!(ran.stderr.contains(told), "{told}\n{}", ran.stderr);
+    }
+    assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(CANARY));
+    assert_eq!(ground.read(".gitignore"), "/s/db/.env\n");
+    assert_eq!(ground.read("s/web/.gitignore"), "*.log\n/.env\n");
+    let after = snapshot(&ground.tree);
+    let changed: Vec<&String> = after
+        .iter()
+        .filter(|(path, bytes)| !path.starts_with(".git/") && before.get(*path) != Some(bytes))
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(changed, [".gitignore", "ours.toml", "s/web/.gitignore"]);
+    // Lines are added, none is touched.
+    let diff = ground.git(&["diff", "-U0", "--", "ours.toml"]);
+    assert!(
+        !diff
+            .lines()
+            .any(|line| line.starts_with('-') && !line.starts_with("---")),
+        "{diff}"
+    );
+    let left: Vec<(String, String)> = ground
+        .policies(&[])
+        .into_iter()
+        .filter(|(_, file)| file == "ours.toml" || file.ends_with("/.env"))
+        .collect();
+    assert_eq!(left, []);
+    assert_eq!(
+        ground.git(&["status", "--porcelain", "s/db", "s/web"]),
+        " M s/web/.gitignore"
+    );
+    // Once more: nothing.
+    ground.run(&["check", "--fix"]).expect_code(3);
+    assert_eq!(
+        snapshot(&ground.tree).get("ours.toml"),
+        after.get("ours.toml")
+    );
+    assert_eq!(ground.read("s/web/.gitignore"), "*.log\n/.env\n");
+}
+
+#[test]
+fn changed_files_tracked_plaintext_and_folders_without_git_are_left() {
+    if !have_peers(&["git"]) {
+        return;
+    }
+    let ground = Ground::new();
+    ground.write("s/db/.env", "A=1\n");
+    ground.git(&["add", "--force", "s/db/.env"]);
+    ground.git(&["commit", "--quiet", "-m", "plaintext"]);
+    let text = ground.read("ours.toml");
+    ground.write("ours.toml", &format!("{text}# meanwhile\n"));
+    ground.write("s/web/.env", "A=1\n");
+    let ran = ground.run(&["check", "--fix"]).expect_code(1);
+    assert!(
+        ran.stderr.contains("uncommitted changes: ours.toml"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ground.read("s/web/.gitignore"), "*.log");
+    ground.git(&["checkout", "--quiet", "ours.toml"]);
+    let ran = ground.run(&["check", "--fix"]).expect_code(3);
+    assert!(
+        ran.stderr.contains("left to you: s/db/.env: git tracks it"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ground.read("s/db/.env"), "A=1\n");
+    assert!(ground.git(&["ls-files"]).contains("s/db/.env"));
+    let elsewhere = Sandbox::new();
+    let mut check = elsewhere.command(COFFERDAM, elsewhere.path());
+    Ran::of(check.args(["check", "--fix"])).expect_code(2);
+    ground.run(&["check", "--dry-run"]).expect_code(2);
+    ground.run(&["check", "--fix", "--staged"]).expect_code(2);
+}
+
+#[test]
+fn what_is_changed_by_hand_after_it_was_recorded_is_found() {
+    if !have_peers(&["git", "sops"]) {
+        return;
+    }
+    let ground = Ground::new();
+    let file = "s/web/.sops.env";
+    let by_hand = |ground: &Ground| {
+        let all = ground.policies(&["--policy", "strict"]);
+        let own = all
+            .into_iter()
+            .filter(|(name, _)| matches!(name.as_str(), "changed-by-hand" | "not-verified-since"));
+        own.collect::<Vec<_>>()
+    };
+    let found = |policy: &str| vec![(policy.to_owned(), file.to_owned())];
+    // Without a record nothing is said.
+    let text = ground.read(file);
+    ground.write(file, &text.replace("8080", "9999"));
+    assert_eq!(by_hand(&ground), []);
+    ground.write(file, &text);
+    ground.run(&["verify", "--record"]).expect_code(0);
+    let record = ground.read(".cofferdam/digests.toml");
+    assert_eq!(record.matches(" = { mac = ").count(), 2, "{record}");
+    assert!(!record.contains("8080") && !record.contains(CANARY));
+    assert_eq!(by_hand(&ground), []);
+    ground.write(file, &text.replace("8080", "9999"));
+    assert_eq!(by_hand(&ground), found("changed-by-hand"));
+    // Who records it again says so only of what verifies.
+    ground.run(&["verify", "--record"]).expect_code(1);
+    assert_eq!(by_hand(&ground), found("changed-by-hand"));
+    ground.write(file, &text);
+    // An edit as it should be is no finding; until it is recorded again, that is worth knowing to who asks for it.
+    let mut set = ground.sandbox.command("sops", &ground.tree);
+    set.env(
+        "SOPS_AGE_KEY_FILE",
+        tests_folder().join("throwaway_keys/alice.txt"),
+    );
+    Ran::of(set.args(["set", file, "[\"A\"]", "\"another\""])).expect_code(0);
+    assert_eq!(by_hand(&ground), found("not-verified-since"));
+    ground.run(&["verify", "--record", "s/web"]).expect_code(0);
+    assert_eq!(by_hand(&ground), []);
+    // Our own writers keep the record.
+    ground.run(&["renew", "s"]).expect_code(0);
+    assert_eq!(by_hand(&ground), []);
+    let text = ground.read(file);
+    ground.write(file, &text.replace("8080", "9999"));
+    assert_eq!(by_hand(&ground), found("changed-by-hand"));
+    // A document that is gone is forgotten; a damaged record is named.
+    std::fs::remove_file(ground.tree.join(file)).unwrap();
+    ground.run(&["verify", "--record"]).expect_code(0);
+    assert!(!ground.read(".cofferdam/digests.toml").contains("s/web"));
+    ground.write(".cofferdam/digests.toml", "version = 7\n");
+    let told = ground.policies(&[]);
+    let damaged = (
+        "unreadable-file".to_owned(),
+        ".cofferdam/digests.toml".to_owned(),
+    );
+    assert!(told.contains(&damaged), "{told:?}");
+    ground.run(&["verify", "--record"]).expect_code(1);
+}
