@@ -604,3 +604,111 @@ fn the_sample_is_deployed_by_its_migrated_wrappers() {
         assert_eq!(files_with(folder, &marks), Vec::<String>::new());
     }
 }
+
+/// Runs a script in a container that holds nothing but busybox, the binary, and a stack; what it printed.
+fn in_container(host: &Host, stack: &Stack, options: &[&str], script: &str) -> Ran {
+    let mount = format!("{}:/s", stack.sandbox.path().display());
+    let mut args = vec!["run", "--rm", "--network", "none", "--volume", &mount];
+    args.extend([
+        "--workdir",
+        "/s/stack",
+        "--env",
+        "SOPS_AGE_KEY_FILE=/s/keys.txt",
+    ]);
+    args.extend(options);
+    args.extend(["own", "/bin/sh", "-c", script]);
+    host.dockerd.docker(&args)
+}
+
+#[test]
+fn containers_have_memory_or_nothing_is_written() {
+    let Some(host) = Host::start(&[]) else { return };
+    host.dockerd.import("own", &[Path::new(COFFERDAM)]);
+    let mark = format!("mark{:016x}", StdRng::from_entropy().r#gen::<u64>());
+    let stack = Stack::new();
+    stack.write(".sops.env", &format!("A={mark}\n"));
+    let watch = Watch::begin(std::slice::from_ref(&mark));
+    // A default container, and one without any right: no mount, and `/run` is on disk.
+    let show = "mkdir -p /run; cofferdam exec --dir . -- sh -c 'readlink .env; test -s .env'; echo $?; ls -A /run /dev/shm/cofferdam-0; ls -A | grep -c '^.env$'";
+    for options in [
+        &[][..],
+        &["--cap-drop=ALL", "--security-opt=no-new-privileges"],
+    ] {
+        let ran = in_container(&host, &stack, options, show);
+        let lines: Vec<&str> = ran.stdout.lines().collect();
+        assert!(
+            lines
+                .first()
+                .is_some_and(|l| l.starts_with("/dev/shm/cofferdam-0/exec.stack.")),
+            "{ran:?}"
+        );
+        assert_eq!(
+            lines[1..],
+            ["0", "/dev/shm/cofferdam-0:", "gate", "", "/run:", "0"],
+            "{ran:?}"
+        );
+    }
+    // What the documentation says to give it.
+    let ran = in_container(
+        &host,
+        &stack,
+        &["--tmpfs=/run/cofferdam:mode=0700,size=1m"],
+        show,
+    );
+    assert!(
+        ran.stdout.starts_with("/run/cofferdam/exec.stack."),
+        "{ran:?}"
+    );
+    // No memory at all.
+    let ran = in_container(
+        &host,
+        &stack,
+        &["--ipc=none"],
+        "cofferdam exec --dir . -- touch ran; echo $?; ls -A",
+    );
+    assert_eq!(ran.stdout, "125\n.sops.env\n", "{ran:?}");
+    assert!(ran.stderr.contains("hint: mount a tmpfs"), "{ran:?}");
+    // Too little.
+    let ran = in_container(
+        &host,
+        &stack,
+        &["--tmpfs=/run/cofferdam:mode=0700,size=4k"],
+        "cofferdam exec --dir . -- touch ran; echo $?; ls -A . /run/cofferdam",
+    );
+    assert!(ran.stdout.starts_with("125\n"), "{ran:?}");
+    assert!(
+        !ran.stdout.contains("ran") && !ran.stdout.contains("exec."),
+        "{ran:?}"
+    );
+    assert_eq!(watch.end(), []);
+    assert_eq!(
+        files_with(host.dockerd.folder(), std::slice::from_ref(&mark)),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn out_of_memory_leaves_nothing() {
+    let Some(host) = Host::start(&[]) else { return };
+    host.dockerd.import("own", &[Path::new(COFFERDAM)]);
+    let stack = Stack::new();
+    stack.write(".sops.env", "A=a-secret-value\n");
+    let limit = ["--memory=64m", "--memory-swap=64m"];
+    let probe = in_container(&host, &stack, &limit, "tail /dev/zero; echo $?");
+    if probe.stdout != "137\n" {
+        println!("skipped: no memory limit here: {probe:?}");
+        return;
+    }
+    let after = "echo $?; cofferdam exec --dir . -- true; ls -A /dev/shm/cofferdam-0 . ; for p in /proc/[0-9]*; do grep -aq '^tail' $p/cmdline && echo orphan; done; true";
+    let clean = ".:\n.sops.env\n\n/dev/shm/cofferdam-0:\ngate\n";
+    // The program: the wrapper says so, and cleans up.
+    let script = format!("cofferdam exec --dir . -- tail /dev/zero; {after}");
+    let ran = in_container(&host, &stack, &limit, &script);
+    assert_eq!(ran.stdout, format!("137\n{clean}"), "{ran:?}");
+    // The wrapper, as the kernel's first choice, and then whoever else is in the way.
+    let script = format!(
+        "sh -c 'echo 1000 > /proc/self/oom_score_adj; exec cofferdam exec --dir . -- sh -c \"echo 0 > /proc/self/oom_score_adj; exec tail /dev/zero\"'; {after}"
+    );
+    let ran = in_container(&host, &stack, &limit, &script);
+    assert_eq!(ran.stdout, format!("137\n{clean}"), "{ran:?}");
+}

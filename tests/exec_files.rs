@@ -16,10 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use support::runtime::{Stack, expect_gone, is_ignored, processes_with};
+use rustix::process::{Pid, Signal, kill_process};
+use support::runtime::{Stack, expect_gone, is_ignored};
 use support::{COFFERDAM, Ran, Sandbox, have_peers};
 
 /// A stack with a root in memory, or none where the system has no `/dev/shm` for us.
@@ -266,75 +264,6 @@ fn a_kill_of_the_wrapper_leaves_nothing_even_before_the_next_start() {
         std::thread::sleep(Duration::from_millis(5));
     }
     bed.expect_clean(&[".env"]);
-}
-
-/// The wrapper, the program, both, or all that there is, killed at random moments: after the next start nothing is left.
-#[test]
-fn killed_at_random_moments() {
-    let Some(bed) = Bed::new() else { return };
-    bed.stack.write(".sops.env", "A=a-secret-value\n");
-    bed.stack
-        .write("b.sops.json", "{\"b\": \"another-secret\"}");
-    let seed = 20261125;
-    println!("seed {seed}");
-    let mut random = StdRng::seed_from_u64(seed);
-    let mark = format!("kill-test-{}", std::process::id());
-    let script = "echo $$ > up.new; mv up.new up; cat .env b.json >/dev/null; sleep 300; true";
-    let (mut found_running, mut left_behind) = (0, 0);
-    for round in 0..200 {
-        let _ = std::fs::remove_file(bed.path("up"));
-        let mut child = bed
-            .exec(&["--dir", ".", "--", "sh", "-c", script, &mark])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_micros(random.gen_range(0..60_000)));
-        let inner = std::fs::read_to_string(bed.path("up"))
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .and_then(Pid::from_raw);
-        let group = inner.and_then(|inner| rustix::process::getpgid(Some(inner)).ok());
-        found_running += usize::from(inner.is_some());
-        let wrapper = pid(&child);
-        match (round % 4, inner) {
-            (0, Some(inner)) => {
-                let _ = kill_process(inner, Signal::KILL);
-                // The program's own child goes on; the wrapper has ended with the program's code.
-                assert_eq!(ended(&mut child), Some(137));
-            }
-            (1, Some(inner)) => {
-                let _ = kill_process(wrapper, Signal::KILL);
-                let _ = kill_process(inner, Signal::KILL);
-            }
-            (2, Some(_)) => {
-                let _ = kill_process(wrapper, Signal::KILL);
-                // With the guard, which is in it.
-                if let Some(group) = group {
-                    let _ = kill_process_group(group, Signal::KILL);
-                }
-            }
-            _ => kill_process(wrapper, Signal::KILL).unwrap(),
-        }
-        let _ = child.wait();
-        left_behind += usize::from(!bed.left().is_empty());
-        if let Some(group) = group.filter(|_| round % 4 == 0) {
-            // What a program leaves when it alone is killed is its own affair, here as without us.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        Ran::of(&mut bed.exec(&["--dir", ".", "--", "true"])).expect_code(0);
-        bed.expect_clean(&[".env", "b.json"]);
-        let began = Instant::now();
-        while !processes_with(&mark).is_empty() {
-            assert!(
-                began.elapsed() < Duration::from_secs(10),
-                "orphans after round {round}"
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-    println!("{found_running} of 200 ran their program, {left_behind} left something at first");
-    assert!(found_running > 20 && found_running < 200);
 }
 
 #[test]

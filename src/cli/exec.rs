@@ -134,7 +134,7 @@ mod on_linux {
     pub fn run(args: &ExecArgs, context: &Context) -> Result<ExitCode, CliError> {
         no_placeholder(&args.command)?;
         args.is_consistent()?;
-        hardening::harden();
+        hardening::harden_briefly();
         let (sources, folders) = args.sources(context)?;
         let (plaintexts, lookup) = plaintexts::open(sources, context)?;
         let (from_folders, from_files) = plaintexts.split_at(folders);

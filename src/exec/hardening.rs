@@ -20,20 +20,40 @@ pub struct Hardened {
 }
 
 /// Does what the system allows. What it refuses is no failure: the answer says so.
-///
-/// Locking is done only where no limit holds: within one, later allocations would fail, and with them the run.
 pub fn harden() -> Hardened {
+    harden_for_now(lock)
+}
+
+/// The same for a process that is about to become another program: it is locked only where a swap area is on. Locking what
+/// is there costs more than all else that such a process does; one that stays should [`lock`] when it has time.
+pub fn harden_briefly() -> Hardened {
+    harden_for_now(|| swap_is_on() && lock())
+}
+
+fn harden_for_now(lock: impl FnOnce() -> bool) -> Hardened {
     let core = rustix::process::getrlimit(Resource::Core);
     let none = Rlimit {
         current: Some(0),
         maximum: core.maximum,
     };
-    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
     Hardened {
         writes_no_core: rustix::process::setrlimit(Resource::Core, none).is_ok(),
         is_private: rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok(),
-        is_locked: may_lock_everything() && rustix::mm::mlockall(flags).is_ok(),
+        is_locked: lock(),
     }
+}
+
+/// Keeps every page from the swap area, whether there is one yet or not; whether that could be had.
+///
+/// Done only where no limit holds: within one, later allocations would fail, and with them the run.
+pub fn lock() -> bool {
+    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    may_lock_everything() && rustix::mm::mlockall(flags).is_ok()
+}
+
+/// Whether a swap area is on; yes if that cannot be told.
+fn swap_is_on() -> bool {
+    std::fs::read_to_string("/proc/swaps").map_or(true, |areas| areas.lines().count() > 1)
 }
 
 fn may_lock_everything() -> bool {

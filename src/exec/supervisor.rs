@@ -27,6 +27,7 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use crate::exec::child::{self, ChildError, Task};
 use crate::exec::guard::Guard;
+use crate::exec::hardening;
 use crate::exec::output::{self, Output, Progress};
 
 /// How long output may be silent, once the program has ended, while something that it left behind could still print.
@@ -147,6 +148,8 @@ impl Supervisor {
             return Err(ChildError::system("name the process", Errno::SRCH));
         };
         self.guard.watch(pid);
+        // The program is on its way, and we stay.
+        hardening::lock();
         let (streams, done) = read_streams(&mut child, manners)
             .map_err(|e| ChildError::system("read the output", e))?;
         let target = Target {
