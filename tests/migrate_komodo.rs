@@ -28,6 +28,10 @@ fn every_stack_of_the_sample_gets_its_secrets_from_memory() {
         .matches("pre_deploy runs `sops-decrypt.sh`")
         .count();
     assert!(stacks >= 15, "{}", found.stdout);
+    let mounts = "its containers mount the plaintext of docker/stacks/nvr/frigate/.sops.json: on its host \
+                  `cofferdam unseal --dir docker/stacks/nvr/frigate` must keep that in memory";
+    assert_eq!(found.stdout.matches("containers mount").count(), 1);
+    assert!(found.stdout.contains(mounts), "{}", found.stdout);
     // Without a terminal nobody can be asked.
     run(&["migrate", "komodo"]).expect_code(2);
     assert_eq!(sandbox.git(&root, &["status", "--porcelain"]), "");
@@ -64,6 +68,7 @@ fn every_stack_of_the_sample_gets_its_secrets_from_memory() {
         "{}",
         clean.stderr
     );
+    assert!(clean.stderr.contains(mounts), "{}", clean.stderr);
     let status = sandbox.git(&root, &["status", "--porcelain"]);
     run(&["migrate", "komodo", "--yes"]).expect_code(0);
     assert_eq!(sandbox.git(&root, &["status", "--porcelain"]), status);

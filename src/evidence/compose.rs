@@ -14,6 +14,15 @@ use crate::repo_path::{RepoPath, resolve};
 pub(super) struct ComposeReading {
     pub(super) document: RepoPath,
     pub(super) origin: Origin,
+    /// A container keeps it mounted; else compose only reads it.
+    pub(super) is_mounted: bool,
+}
+
+/// The documents whose plaintext stays mounted in containers of the compose file at `path`.
+pub fn mounted(sources: &Sources, path: &RepoPath) -> BTreeSet<RepoPath> {
+    let readings = readings(sources, path, &mut Evidence::default());
+    let mounted = readings.into_iter().filter(|reading| reading.is_mounted);
+    mounted.map(|reading| reading.document).collect()
 }
 
 /// Whether a file is a compose file, by its name.
@@ -52,7 +61,7 @@ pub(super) fn readings(
             waiting: &mut waiting,
         };
         // Compose reads `.env` beside the file by itself, for `${…}`.
-        project.plaintext(".env", 0);
+        project.plaintext(".env", 0, false);
         for (_, value) in &documents {
             project.read(value);
         }
@@ -87,7 +96,7 @@ impl Project<'_> {
         for field in ["secrets", "configs"] {
             for entry in mapping_values(value.get(field)) {
                 if let Some(file) = yaml::text_at(entry, &["file"]) {
-                    self.plaintext(file, self.line(file));
+                    self.plaintext(file, self.line(file), true);
                 }
             }
         }
@@ -99,7 +108,7 @@ impl Project<'_> {
             if let Some(path) = path {
                 let line = yaml::line_of(self.text, 1, "env_file");
                 let line = yaml::line_of(self.text, line, path);
-                self.plaintext(path, line);
+                self.plaintext(path, line, false);
             }
         }
     }
@@ -117,7 +126,7 @@ impl Project<'_> {
         };
         // A bare word is a named volume, not a path.
         if let Some(source) = source.filter(|s| s.starts_with('.')) {
-            self.plaintext(source, self.line(source));
+            self.plaintext(source, self.line(source), true);
         }
     }
 
@@ -125,7 +134,7 @@ impl Project<'_> {
         self.waiting.extend(self.resolve(path));
     }
 
-    fn plaintext(&mut self, path: &str, line: usize) {
+    fn plaintext(&mut self, path: &str, line: usize, is_mounted: bool) {
         let Some(path) = self.resolve(path) else {
             return;
         };
@@ -135,8 +144,13 @@ impl Project<'_> {
             // The implied `.env` gives way to the line that names it.
             self.found
                 .retain(|r| r.document != document || r.origin.line != 0);
-            if !self.found.iter().any(|r| r.document == document) {
-                self.found.push(ComposeReading { document, origin });
+            match self.found.iter_mut().find(|r| r.document == document) {
+                Some(known) => known.is_mounted |= is_mounted,
+                None => self.found.push(ComposeReading {
+                    document,
+                    origin,
+                    is_mounted,
+                }),
             }
         }
     }
@@ -225,6 +239,21 @@ mod tests {
             ("s/a/t.sops.txt", "ENC["),
         ]);
         assert_eq!(found.len(), 6, "{found:?}");
+    }
+
+    #[test]
+    fn what_stays_mounted() {
+        let compose = "services: {a: {env_file: [.env, both.env], volumes: ['./conf.json:/c', './both.env:/b']}}\nconfigs: {t: {file: t.txt}}\n";
+        let sources = sources(&[
+            ("s/a/compose.yaml", compose),
+            ("s/a/.sops.env", "A=ENC[x]"),
+            ("s/a/both.sops.env", "A=ENC[x]"),
+            ("s/a/conf.sops.json", "ENC["),
+            ("s/a/t.sops.txt", "ENC["),
+        ]);
+        let found = mounted(&sources, &path("s/a/compose.yaml"));
+        let expected = ["s/a/both.sops.env", "s/a/conf.sops.json", "s/a/t.sops.txt"];
+        assert_eq!(found, expected.map(path).into());
     }
 
     #[test]

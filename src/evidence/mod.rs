@@ -6,7 +6,7 @@
 
 mod ansible;
 mod argocd;
-mod compose;
+pub mod compose;
 pub mod consumers;
 mod creation_rules;
 pub mod flux;

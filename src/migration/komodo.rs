@@ -37,6 +37,8 @@ pub struct Stack {
     pub line: usize,
     /// What is wrong with it as it is; empty: nothing.
     pub leaks: Vec<Leak>,
+    /// Its compose files.
+    pub compose: Vec<RepoPath>,
     /// Why it was left as it is, though something is wrong; none: it was changed, or needs no change.
     pub left: Option<String>,
 }
@@ -51,6 +53,16 @@ pub enum Leak {
     },
     /// The wrapper does not wrap `config`: Komodo stores what that prints, values included.
     ConfigNotWrapped,
+    /// The wrapper has sops hand out plaintext.
+    Sops {
+        /// `exec-file` or `exec-env`.
+        verb: &'static str,
+    },
+    /// Komodo reads, stores and shows a file that `sops-decrypt.sh` wrote or `cofferdam` links.
+    Tracked {
+        /// The file, as the stack names it.
+        path: String,
+    },
     /// A change of this document alone is none that Komodo would deploy.
     NotWatched {
         /// The document, as the stack would name it.
@@ -67,6 +79,17 @@ impl fmt::Display for Leak {
             ),
             Self::ConfigNotWrapped => f.write_str(
                 "compose_cmd_wrapper_include lacks `config`, and Komodo stores what that prints",
+            ),
+            Self::Sops { verb: "exec-file" } => f.write_str(
+                "compose_cmd_wrapper runs `sops exec-file`, which writes plaintext to $TMPDIR, or hands out a pipe that compose cannot read twice",
+            ),
+            Self::Sops { verb } => write!(
+                f,
+                "compose_cmd_wrapper runs `sops {verb}`: what compose prints, values included, is stored by Komodo"
+            ),
+            Self::Tracked { path } => write!(
+                f,
+                "additional_env_files tracks {path}: Komodo stores and shows what is in it"
             ),
             Self::NotWatched { path } => write!(
                 f,
@@ -128,7 +151,11 @@ pub fn migrated(
             }
         }
     }
-    let edited = document.to_string();
+    let mut edited = document.to_string();
+    if text.contains("\r\n") && !text.replace("\r\n", "").contains('\n') {
+        // Read as one line break, printed as another.
+        edited = edited.replace("\r\n", "\n").replace('\n', "\r\n");
+    }
     let is_changed = stacks
         .iter()
         .any(|s| s.left.is_none() && !s.leaks.is_empty());
@@ -153,11 +180,21 @@ fn edit(config: &mut dyn TableLike, documents: &BTreeSet<RepoPath>) -> Option<St
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .partition(|line| decrypts(line));
-    if decrypting.is_empty() && !ours {
+    let by_sops = ["exec-file", "exec-env"].into_iter().find(|verb| {
+        let words: Vec<&str> = wrapper.split_whitespace().collect();
+        let pairs = words.windows(2);
+        pairs
+            .into_iter()
+            .any(|pair| pair[0].ends_with("sops") && pair[1] == *verb)
+    });
+    let tracked = tracked_in(config, run.as_ref(), documents);
+    if decrypting.is_empty() && !ours && by_sops.is_none() && tracked.is_empty() {
         return None;
     }
     let folders: Vec<String> = if ours {
         named_after(&wrapper, "--dir")
+    } else if decrypting.is_empty() {
+        Vec::new()
     } else {
         vec![folder]
     };
@@ -176,6 +213,8 @@ fn edit(config: &mut dyn TableLike, documents: &BTreeSet<RepoPath>) -> Option<St
     if ours && !include.iter().any(|word| word == "config") {
         leaks.push(Leak::ConfigNotWrapped);
     }
+    leaks.extend(by_sops.map(|verb| Leak::Sops { verb }));
+    leaks.extend(tracked.into_iter().map(|path| Leak::Tracked { path }));
     let listed = paths_of(config.get("config_files"));
     let unwatched: Vec<&String> = watched
         .iter()
@@ -188,8 +227,9 @@ fn edit(config: &mut dyn TableLike, documents: &BTreeSet<RepoPath>) -> Option<St
     let left = obstacle(&decrypting, &wrapper, ours, &folders);
     if left.is_none() && !leaks.is_empty() {
         let unwatched: Vec<String> = unwatched.into_iter().cloned().collect();
+        untrack(config, &leaks);
         let comment = without_decryption(config, &others);
-        if !ours {
+        if !ours && !decrypting.is_empty() {
             let folder = folders.first().map_or("", String::as_str);
             let folder = if folder.is_empty() { "." } else { folder };
             let line = format!("cofferdam exec --dir {folder} -- {PLACEHOLDER}");
@@ -199,16 +239,22 @@ fn edit(config: &mut dyn TableLike, documents: &BTreeSet<RepoPath>) -> Option<St
                 key.leaf_decor_mut().set_prefix(comment);
             }
         }
-        if !include.iter().any(|word| word == "config") {
+        if (ours || !decrypting.is_empty()) && !include.iter().any(|word| word == "config") {
             let words: Array = WRAPPED.into_iter().collect();
             config.insert("compose_cmd_wrapper_include", Item::Value(words.into()));
         }
         watch(config, &unwatched);
     }
+    let mut files = words_of(config.get("file_paths"));
+    if files.is_empty() {
+        files.push("compose.yaml".to_owned());
+    }
+    let compose = files.iter().map(|file| resolve(run.as_ref(), file));
     Some(Stack {
         name: String::new(),
         line: 0,
         leaks,
+        compose: compose.filter_map(Result::ok).collect(),
         left,
     })
 }
@@ -301,6 +347,85 @@ fn watch(config: &mut dyn TableLike, paths: &[String]) {
     array.set_trailing_comma(true);
     array.set_trailing("\n");
     config.insert("config_files", Item::Value(array.into()));
+}
+
+/// The files of `additional_env_files` that Komodo tracks, as it does unless told otherwise, and that come from documents.
+fn tracked_in(
+    config: &dyn TableLike,
+    run: Option<&RepoPath>,
+    documents: &BTreeSet<RepoPath>,
+) -> Vec<String> {
+    let is_decrypted = |path: &str| {
+        let document = match path.rsplit_once('.') {
+            Some((front, extension)) => format!("{front}.sops.{extension}"),
+            None => return false,
+        };
+        resolve(run, &document).is_ok_and(|document| documents.contains(&document))
+    };
+    let tracked = |table: &dyn TableLike| {
+        let path = table.get("path").and_then(Item::as_str)?;
+        let is_tracked = table.get("track").and_then(Item::as_bool) != Some(false);
+        (is_tracked && is_decrypted(path)).then(|| path.to_owned())
+    };
+    match config.get("additional_env_files") {
+        Some(Item::ArrayOfTables(tables)) => tables.iter().filter_map(|t| tracked(t)).collect(),
+        Some(Item::Value(Value::Array(array))) => array
+            .iter()
+            .filter_map(|value| match value {
+                Value::String(path) => is_decrypted(path.value()).then(|| path.value().clone()),
+                other => tracked(other.as_inline_table()?),
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Has Komodo leave alone what it tracks and should not.
+fn untrack(config: &mut dyn TableLike, leaks: &[Leak]) {
+    let is_tracked = |path: &str| {
+        let mut tracked = leaks.iter();
+        tracked.any(|leak| matches!(leak, Leak::Tracked { path: tracked } if tracked == path))
+    };
+    match config.get_mut("additional_env_files") {
+        Some(Item::ArrayOfTables(tables)) => {
+            for table in tables.iter_mut() {
+                if table
+                    .get("path")
+                    .and_then(Item::as_str)
+                    .is_some_and(is_tracked)
+                {
+                    table.insert("track", Item::Value(false.into()));
+                }
+            }
+        }
+        Some(Item::Value(Value::Array(array))) => {
+            for value in array.iter_mut() {
+                let path = match value {
+                    Value::String(path) => path.value().clone(),
+                    Value::InlineTable(table) => {
+                        let path = table.get("path").and_then(Value::as_str);
+                        path.unwrap_or_default().to_owned()
+                    }
+                    _ => continue,
+                };
+                if !is_tracked(&path) {
+                    continue;
+                }
+                if let Value::InlineTable(table) = value {
+                    table.insert("track", false.into());
+                    table.fmt();
+                } else {
+                    let mut table = InlineTable::new();
+                    table.insert("path", path.into());
+                    table.insert("track", false.into());
+                    let decor = value.decor().clone();
+                    *value = Value::InlineTable(table);
+                    *value.decor_mut() = decor;
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The documents right in a folder that is named relative to `run`, each named likewise.

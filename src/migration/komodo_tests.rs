@@ -158,3 +158,49 @@ fn files_that_are_no_toml_and_stacks_without_secrets() {
     assert_eq!(migrate(text, &["s/.sops.env"]).stacks, []);
     assert_eq!(migrate("x = 1\n", &[]).stacks, []);
 }
+
+#[test]
+fn line_breaks_stay_as_they_are() {
+    let documents = ["docker/stacks/server04/vaultwarden/.sops.env"];
+    let windows = BEFORE.replace('\n', "\r\n");
+    let done = migrate(&windows, &documents);
+    let expected = migrate(BEFORE, &documents).text.replace('\n', "\r\n");
+    assert_eq!(done.text, expected);
+}
+
+#[test]
+fn what_sops_hands_out_is_left_to_a_person() {
+    for (wrapper, told) in [
+        (
+            "sops exec-file --no-fifo .sops.env 'x={} [[COMPOSE_COMMAND]]'",
+            "plaintext to $TMPDIR",
+        ),
+        (
+            "/usr/bin/sops exec-env .sops.env '[[COMPOSE_COMMAND]]'",
+            "is stored by Komodo",
+        ),
+    ] {
+        let text = format!(
+            "[[stack]]\nname = \"a\"\n[stack.config]\ncompose_cmd_wrapper = \"{wrapper}\"\n"
+        );
+        let done = migrate(&text, &[".sops.env"]);
+        assert_eq!(done.text, text);
+        let stack = &done.stacks[0];
+        assert!(stack.leaks[0].to_string().contains(told), "{stack:?}");
+        assert!(stack.left.is_some());
+    }
+}
+
+#[test]
+fn komodo_tracks_no_plaintext() {
+    let text = "[[stack]]\nname = \"a\"\n[stack.config]\nrun_directory = \"s\"\nadditional_env_files = [\".env\", { path = \"b.env\" }, { path = \"plain.env\" }, { path = \"c.env\", track = false }] # kept\n\n\
+                [[stack]]\nname = \"b\"\nconfig.run_directory = \"s\"\n[[stack.config.additional_env_files]]\npath = \"b.env\"\n";
+    let done = migrate(text, &["s/.sops.env", "s/b.sops.env", "s/c.sops.env"]);
+    let expected = "[[stack]]\nname = \"a\"\n[stack.config]\nrun_directory = \"s\"\nadditional_env_files = [{ path = \".env\", track = false }, { path = \"b.env\", track = false }, { path = \"plain.env\" }, { path = \"c.env\", track = false }] # kept\n\n\
+                    [[stack]]\nname = \"b\"\nconfig.run_directory = \"s\"\n[[stack.config.additional_env_files]]\npath = \"b.env\"\ntrack = false\n";
+    assert_eq!(done.text, expected);
+    let leaks: Vec<usize> = done.stacks.iter().map(|s| s.leaks.len()).collect();
+    assert_eq!(leaks, [2, 1]);
+    let again = migrate(&done.text, &["s/.sops.env", "s/b.sops.env", "s/c.sops.env"]);
+    assert_eq!(again.stacks, []);
+}

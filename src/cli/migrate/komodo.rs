@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::project::discover;
-use crate::migration::{Migrated, migrated};
+use crate::evidence::{DocumentFacts, Sources, compose};
+use crate::migration::{Migrated, Stack, migrated};
 use crate::repo::atomic_write::{self, Mode};
 use crate::repo::git::Git;
 use crate::repo::scan::Scan;
@@ -35,7 +36,8 @@ pub struct Args {
 /// be written, or was not confirmed.
 pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let git = discover(&context.directory)?;
-    let (files, documents) = material(&git)?;
+    let (files, sources) = material(&git)?;
+    let documents = sources.documents.keys().cloned().collect();
     let mut done: Vec<(RepoPath, String, Migrated)> = Vec::new();
     let mut broken = Vec::new();
     for (file, text) in files {
@@ -51,15 +53,21 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     for (file, _, migrated) in &done {
         for stack in &migrated.stacks {
             stacks += 1;
+            let heading = format!("{file}:{}: {}", stack.line, stack.name);
+            let unseal = to_unseal(stack, &sources);
             if stack.leaks.is_empty() {
+                if let Some(unseal) = unseal {
+                    context.ui.note(format!("{heading}\n  {unseal}"));
+                }
                 continue;
             }
             leaking += 1;
-            context
-                .ui
-                .answer(format!("{file}:{}: {}", stack.line, stack.name));
+            context.ui.answer(heading);
             for leak in &stack.leaks {
                 context.ui.answer(format!("  {leak}"));
+            }
+            if let Some(unseal) = unseal {
+                context.ui.answer(format!("  {unseal}"));
             }
             if let Some(why) = &stack.left {
                 left += 1;
@@ -118,13 +126,46 @@ pub fn run(args: &Args, context: &Context) -> Result<(), CliError> {
 /// Files with their texts.
 type Texts = Vec<(RepoPath, String)>;
 
-/// The TOML files with stacks, and the SOPS documents.
-fn material(git: &Git) -> Result<(Texts, BTreeSet<RepoPath>), CliError> {
+/// What a stack's host must keep, because containers keep it mounted: `exec` alone refuses to deploy that.
+fn to_unseal(stack: &Stack, sources: &Sources) -> Option<String> {
+    let mounted: BTreeSet<RepoPath> = stack
+        .compose
+        .iter()
+        .flat_map(|file| compose::mounted(sources, file))
+        .collect();
+    let names: Vec<&str> = mounted.iter().map(RepoPath::as_str).collect();
+    let folders: BTreeSet<String> = mounted
+        .iter()
+        .map(|document| match document.parent() {
+            Some(folder) => format!(" --dir {folder}"),
+            None => " --dir .".to_owned(),
+        })
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "its containers mount the plaintext of {}: on its host `cofferdam unseal{}` must keep that in memory",
+            names.join(", "),
+            folders.into_iter().collect::<String>()
+        )
+    })
+}
+
+/// The TOML files with stacks; the compose files and the SOPS documents.
+fn material(git: &Git) -> Result<(Texts, Sources), CliError> {
     let scan = Scan::of_repository(git)?;
-    let documents: BTreeSet<RepoPath> = scan.documents.into_iter().map(|d| d.path).collect();
+    let documents = scan.documents.into_iter();
+    let mut sources = Sources {
+        documents: documents
+            .map(|found| (found.path, DocumentFacts::default()))
+            .collect(),
+        ..Sources::default()
+    };
     let mut files = Vec::new();
     for path in scan.others {
-        if !path.as_str().ends_with(".toml") {
+        let is_project = [".yaml", ".yml"]
+            .iter()
+            .any(|end| path.as_str().ends_with(end));
+        if !is_project && !path.as_str().ends_with(".toml") {
             continue;
         }
         let file = path.under(git.root());
@@ -135,9 +176,11 @@ fn material(git: &Git) -> Result<(Texts, BTreeSet<RepoPath>), CliError> {
                 return Err(CliError::failed(format!("cannot read {path}")).caused_by(&error));
             }
         };
-        if text.contains("[[stack]]") {
+        if is_project {
+            sources.texts.insert(path, text);
+        } else if text.contains("[[stack]]") {
             files.push((path, text));
         }
     }
-    Ok((files, documents))
+    Ok((files, sources))
 }
