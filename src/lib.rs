@@ -14,6 +14,7 @@ pub mod inventory;
 pub mod journal;
 pub mod keys;
 pub mod keystore;
+pub mod leaks;
 pub mod ledger;
 pub mod migration;
 pub mod plan;

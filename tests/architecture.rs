@@ -34,8 +34,9 @@ const CORE: [&[&str]; 8] = [
 ];
 
 /// The edges: how many rows of the core each may import from, and which other edges.
-const EDGES: [(&str, usize, &[&str]); 5] = [
+const EDGES: [(&str, usize, &[&str]); 6] = [
     ("exec", 1, &[]),
+    ("leaks", 1, &["exec"]),
     ("keystore", 2, &["repo"]),
     ("repo", 5, &[]),
     ("fleet", 5, &["repo"]),

@@ -28,6 +28,7 @@ pub mod exposure;
 mod found_plaintext;
 pub mod init;
 mod kept_sealed;
+pub mod leaks;
 #[cfg(target_os = "linux")]
 mod memory_files;
 pub mod migrate;
@@ -125,6 +126,7 @@ enum Command {
     Wipe(wipe::WipeArgs),
     Preflight(preflight::PreflightArgs),
     Redact(redact::RedactArgs),
+    Leaks(leaks::LeaksArgs),
     Migrate(migrate::MigrateArgs),
     Demo(demo::Args),
     Encrypt(encrypt::EncryptArgs),
@@ -234,6 +236,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, CliError> {
         Command::Unseal(args) => unseal::run(&args, context),
         Command::Wipe(args) => wipe::run(&args, context),
         Command::Redact(args) => redact::run(&args, context),
+        Command::Leaks(args) => leaks::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
         Command::Recovery(args) => recovery::run(&args, context),
         Command::Check(args) => check::run(&args, context),

@@ -154,7 +154,7 @@ fn add_parts(value: &[u8], to: &mut Vec<SecretBytes>) {
 }
 
 /// What a double-quoted value of an `.env` stands for.
-fn unescaped(value: &[u8]) -> Vec<u8> {
+pub(crate) fn unescaped(value: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len());
     let mut bytes = value.iter();
     while let Some(byte) = bytes.next() {
@@ -213,7 +213,7 @@ fn around_dollars(line: &[u8]) -> Vec<&[u8]> {
 }
 
 /// The ways in which programs print `part`; some may be the same.
-fn renderings(part: &[u8], to: &mut Vec<SecretBytes>) {
+pub(crate) fn renderings(part: &[u8], to: &mut Vec<SecretBytes>) {
     plain_and_escaped(part, to);
     if part.contains(&b'$') {
         // Compose prints a dollar as two.
