@@ -108,6 +108,7 @@ fn guess_host(file: &RepoPath, sources: &Sources, evidence: &mut Evidence) {
             region: None,
             clones: BTreeSet::new(),
             guessed: true,
+            has_own_zone: false,
         });
     for reading in readings {
         evidence.read(

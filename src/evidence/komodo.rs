@@ -183,6 +183,7 @@ fn host<'a>(evidence: &'a mut Evidence, name: &str, origin: Origin) -> &'a mut H
             region: None,
             clones: Default::default(),
             guessed: false,
+            has_own_zone: false,
         })
 }
 

@@ -14,11 +14,13 @@ mod folders;
 mod generalise;
 mod komodo;
 pub mod manifests;
+mod nixos;
 mod plaintext;
 pub mod proposal;
 mod propose;
 #[cfg(test)]
 mod propose_tests;
+mod recipients;
 pub mod releases;
 pub mod services;
 pub mod stacks;
@@ -139,6 +141,8 @@ pub struct HostEvidence {
     pub clones: BTreeSet<String>,
     /// Whether only a folder's name speaks for it.
     pub guessed: bool,
+    /// Whether machines of its kind have an identity each, so that it is a zone of its own.
+    pub has_own_zone: bool,
 }
 
 /// One entry of a Secret that holds a cluster's identities.
@@ -214,6 +218,7 @@ impl Evidence {
         flux::gather(sources, &mut evidence);
         argocd::gather(sources, &mut evidence);
         ansible::gather(sources, &mut evidence);
+        nixos::gather(sources, &mut evidence);
         folders::gather(sources, &mut evidence);
         for path in &sources.paths {
             let name = path.file_name();

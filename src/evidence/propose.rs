@@ -7,7 +7,7 @@ use crate::evidence::targets::{clusters, hosts};
 use crate::evidence::zone_names::{ZoneNames, zone_name};
 use crate::evidence::{
     Answers, DocumentFacts, Evidence, FileSet, Origin, Proposal, Reader, SharedProposal, Sources,
-    ZoneProposal, folders, generalise, parent_text,
+    ZoneProposal, folders, generalise, parent_text, recipients,
 };
 use crate::repo_path::RepoPath;
 use crate::topology::Selection;
@@ -20,7 +20,7 @@ pub fn propose(sources: &Sources, evidence: &Evidence, answers: &Answers) -> Pro
         remotes: answers.remotes.clone(),
         has_komodo: evidence.hosts.values().any(|h| !h.clones.is_empty()),
         is_local: answers.local_root.is_some(),
-        notes: evidence.notes.clone(),
+        notes: [evidence.notes.clone(), recipients::notes(sources, answers)].concat(),
         ..Proposal::default()
     };
     let zones = ZoneNames::new(evidence, answers);
@@ -98,7 +98,10 @@ fn zone(
             .collect()
     };
     let (own_hosts, own_clusters) = (members(&zones.hosts), members(&zones.clusters));
-    let reason = if let Some(first) = own_hosts.first() {
+    let has_own = |host: &String| evidence.hosts.get(host).is_some_and(|h| h.has_own_zone);
+    let reason = if own_hosts.first().is_some_and(has_own) {
+        "a machine of NixOS has an identity of its own".to_owned()
+    } else if let Some(first) = own_hosts.first() {
         let origins: Vec<Origin> = own_hosts
             .iter()
             .filter_map(|h| {

@@ -17,6 +17,7 @@ impl ZoneNames {
         let host = |(name, host): (&String, &HostEvidence)| {
             let zone = match answers.host_zones.get(name) {
                 Some(zone) => zone.clone(),
+                None if host.has_own_zone => zone_name(name),
                 None => region_zone(name, host).to_owned(),
             };
             (name.clone(), zone)

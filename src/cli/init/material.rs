@@ -96,7 +96,7 @@ pub fn may_be_evidence(path: &RepoPath) -> bool {
     let extension = name.rsplit_once('.').map_or("", |(_, e)| e);
     matches!(
         extension,
-        "yaml" | "yml" | "toml" | "cfg" | "sh" | "env" | "service"
+        "yaml" | "yml" | "toml" | "cfg" | "sh" | "env" | "service" | "nix"
     ) || name.contains("Dockerfile")
         || !name.contains('.')
 }
