@@ -126,6 +126,55 @@ fn the_shared_identity_of_the_sample_before_and_after_the_split() {
 }
 
 #[test]
+fn runs_end_with_the_list_and_it_says_who_since_when_and_where() {
+    if !have_peers(&["git"]) {
+        return;
+    }
+    let (homeops, _) = Homeops::prepared();
+    let split = homeops.split().expect_code(0);
+    for told in [
+        "could open 85 values in git history",
+        "used by",
+        "readable since 20",
+    ] {
+        assert!(split.stderr.contains(told), "{told}\n{}", split.stderr);
+    }
+    let shared = shared_key();
+    let args = ["exposure", "--json", "--identity", shared.to_str().unwrap()];
+    let printed: Value =
+        serde_json::from_str(&homeops.cofferdam(&args).expect_code(0).stdout).unwrap();
+    let leaves = printed["leaves"].as_array().unwrap();
+    let file = "docker/stacks/kasm/newt/.sops.env";
+    let newt = leaves
+        .iter()
+        .find(|l| l["file"] == file && l["key"][0] == "NEWT_SECRET")
+        .unwrap();
+    newt["since"]
+        .as_str()
+        .unwrap()
+        .parse::<jiff::Timestamp>()
+        .unwrap();
+    assert_eq!(
+        newt["readers"],
+        serde_json::json!([homeops.shared.as_str()])
+    );
+    assert!(
+        newt["used_by"].to_string().contains("compose service"),
+        "{newt}"
+    );
+    // A revocation ends with what the host could open: by its own identity, beside operator and recovery.
+    let revoke = homeops
+        .cofferdam(&["revoke", "nvr", "--yes"])
+        .expect_code(0);
+    assert!(
+        revoke.stderr.contains("in git history"),
+        "{}",
+        revoke.stderr
+    );
+    assert!(revoke.stderr.contains("read by"), "{}", revoke.stderr);
+}
+
+#[test]
 fn a_recipient_that_left_without_a_new_data_key_reads_on() {
     if !have_peers(&["sops", "git", "age-keygen"]) {
         return;

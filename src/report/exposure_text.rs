@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::exposure::burn_list::{BurnList, BurnState};
 use crate::exposure::{ExposedLeaf, Exposure, LeafState};
+use crate::keys::Recipient;
 use crate::report::table::Table;
 
 /// How wide a line may get.
@@ -72,6 +73,19 @@ pub fn exposure_text(
                 "used by".to_owned(),
                 used.into_iter().collect::<Vec<_>>().join(", "),
             ]);
+        }
+        let readers: std::collections::BTreeSet<&str> = leaves
+            .iter()
+            .flat_map(|leaf| leaf.readers.iter().map(String::as_str))
+            .collect();
+        // One is who the list is about.
+        if readers.len() > 1 {
+            let short = |text: &&str| match Recipient::parse(text) {
+                Ok(recipient) => recipient.short(),
+                Err(_) => (*text).to_owned(),
+            };
+            let readers: Vec<String> = readers.iter().map(short).collect();
+            table.row(["read by".to_owned(), readers.join(", ")]);
         }
         text.push_str(&table.render_within(WIDTH));
     }
