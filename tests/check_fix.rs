@@ -173,6 +173,12 @@ fn changed_files_tracked_plaintext_and_folders_without_git_are_left() {
     );
     assert_eq!(ground.read("s/db/.env"), "A=1\n");
     assert!(ground.git(&["ls-files"]).contains("s/db/.env"));
+    // What somebody accepted is left as well, and not spoken of.
+    std::fs::create_dir_all(ground.tree.join(".cofferdam")).unwrap();
+    let accepted = "[[accepted]]\npolicy = \"plaintext-tracked\"\nfile = \"s/db/.env\"\nreason = \"r\"\nuntil = \"2999-01-01\"\n";
+    ground.write(".cofferdam/accepted-findings.toml", accepted);
+    let ran = ground.run(&["check", "--fix"]).expect_code(3);
+    assert!(!ran.stderr.contains("s/db/.env"), "{}", ran.stderr);
     let elsewhere = Sandbox::new();
     let mut check = elsewhere.command(COFFERDAM, elsewhere.path());
     Ran::of(check.args(["check", "--fix"])).expect_code(2);

@@ -14,6 +14,7 @@ use crate::cli::check::gather::Tree;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::policy::baseline::BASELINE_PATH;
+use crate::policy::facts::Record;
 use crate::policy::{Baseline, Pack, Policy, evaluate, pack};
 use crate::report::findings_github::findings_github;
 use crate::report::findings_json::findings_json;
@@ -78,25 +79,29 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<(), CliError> {
         Tree::Staged(staged) => Some(staged.changed.clone()),
         Tree::Work(..) => None,
     };
-    let mut gathered = gather::gather(tree, before.as_ref())?;
+    let gathered = gather::gather(tree, before.as_ref())?;
     let asked: Vec<&Policy> = policies.iter().collect();
     let names: Vec<&str> = policies.iter().map(|p| p.name.as_str()).collect();
-    let mut found = evaluate(&asked, &gathered.records);
+    let judge = |records: &[Record]| {
+        let mut found = evaluate(&asked, records);
+        if let Some(staged) = &staged {
+            found.retain(|finding| finding.file.as_ref().is_some_and(|f| staged.contains(f)));
+        }
+        baseline.judge(found, &names, Timestamp::now())
+    };
+    let mut judged = judge(&gathered.records);
     if args.fix {
         let Some(git) = git.as_ref() else {
             return Err(CliError::usage(
                 "--fix needs a git repository: without one there is no way back",
             ));
         };
-        if fix::fix(&found, &gathered.sources, git, args.dry_run, context)? {
-            gathered = gather::gather(Tree::Work(&root, Some(git)), None)?;
-            found = evaluate(&asked, &gathered.records);
+        // What somebody accepted stays as it is.
+        if fix::fix(&judged.open, &gathered.sources, git, args.dry_run, context)? {
+            let gathered = gather::gather(Tree::Work(&root, Some(git)), None)?;
+            judged = judge(&gathered.records);
         }
     }
-    if let Some(staged) = &staged {
-        found.retain(|finding| finding.file.as_ref().is_some_and(|f| staged.contains(f)));
-    }
-    let judged = baseline.judge(found, &names, Timestamp::now());
     // A part of the repository does not tell which acceptances are no longer needed.
     for remark in judged.remarks.iter().filter(|_| staged.is_none()) {
         context.ui.note(remark);
