@@ -80,7 +80,7 @@ mod on_linux {
 #[cfg(target_os = "linux")]
 mod on_linux {
     use super::folders::{self, Folder};
-    use super::on_change::{Rules, Todo};
+    use super::on_change::{Due, Rules};
     use super::outcome::Outcome;
     use super::stopped;
     use super::{CliError, Context, UnsealArgs};
@@ -174,25 +174,25 @@ mod on_linux {
             for_others: foreign.len(),
             ..Outcome::default()
         };
-        let mut todo = Todo::default();
+        let mut due = Due::default();
         for job in &jobs {
             let changes = job.slot.changes(&job.home.files, &job.kept);
             // What a folder holds when the machine starts is no change.
             if known.contains(&job.slot) {
-                todo.add(rules, &context.directory, &job.home.folder, &changes);
+                due.add(rules, &context.directory, &job.home.folder, &changes);
             }
             outcome.folders.push((job.slot.clone(), changes));
         }
         for slot in &gone {
             let changes = slot.changes(&[], &[]);
-            todo.add(rules, &context.directory, &slot.home, &changes);
+            due.add(rules, &context.directory, &slot.home, &changes);
             outcome.folders.push((slot.clone(), changes));
         }
         if let Some(place) = place.filter(|_| !args.dry_run) {
             let not_written = |error: FolderError| memory_files::not_written(&error);
             let resident = Resident::enter(&place).map_err(not_written)?;
-            todo.take_over(rules, &resident.note(PENDING), context);
-            let left = todo.to_text();
+            due.take_over(rules, &resident.note(PENDING), context);
+            let left = due.to_text();
             resident.keep_note(PENDING, &left).map_err(not_written)?;
             for job in &jobs {
                 if let Err(error) = job.write(&resident, args.no_links, context) {
@@ -208,13 +208,13 @@ mod on_linux {
             drop(resident);
             // Values are not needed any more, and actions may take long.
             drop((jobs, plaintexts));
-            problems.extend(todo.run(&outcome.changed(), context, |left| {
+            problems.extend(due.run(&outcome.changed(), context, |left| {
                 let resident = Resident::enter(&place).map_err(not_written)?;
                 resident.keep_note(PENDING, left).map_err(not_written)
             }));
             problems.extend(stopped::look_after(&mut outcome, args.start, context));
         }
-        outcome.actions = todo.actions();
+        outcome.actions = due.actions();
         outcome.print(args.json, context)?;
         if !failed.is_empty() {
             problems.push(plaintexts::not_opened(failed, &lookup));

@@ -28,7 +28,7 @@ enum Action {
 
 /// What is to be done now, each once.
 #[derive(Debug, Default)]
-pub struct Todo {
+pub struct Due {
     actions: Vec<Action>,
     done: Vec<bool>,
 }
@@ -132,7 +132,7 @@ impl Action {
     }
 }
 
-impl Todo {
+impl Due {
     /// Adds what these changes of a folder's files ask for.
     pub fn add(
         &mut self,
@@ -269,19 +269,19 @@ mod tests {
             Path::new("/none"),
             Path::new("/none/docker/stacks/kasm/newt"),
         );
-        let mut todo = Todo::default();
-        todo.add(&rules, here, newt, &changes(&[(".env", Change::Same)]));
-        assert!(todo.actions().is_empty());
+        let mut due = Due::default();
+        due.add(&rules, here, newt, &changes(&[(".env", Change::Same)]));
+        assert!(due.actions().is_empty());
         let both = changes(&[(".env", Change::Changed), ("b.env", Change::New)]);
-        todo.add(&rules, here, newt, &both);
-        assert_eq!(todo.to_text(), "container:newt\nunit:app.service\n");
-        todo.add(
+        due.add(&rules, here, newt, &both);
+        assert_eq!(due.to_text(), "container:newt\nunit:app.service\n");
+        due.add(
             &rules,
             here,
             here,
             &changes(&[("s3.json", Change::Removed)]),
         );
-        assert!(todo.to_text().ends_with("run:sh -c 'a=b'\n"));
+        assert!(due.to_text().ends_with("run:sh -c 'a=b'\n"));
     }
 
     #[test]
