@@ -123,7 +123,8 @@ pub fn run(args: &LeaksArgs, context: &Context) -> Result<(), CliError> {
 fn spots(args: &LeaksArgs, context: &Context) -> Result<Vec<Spot>, CliError> {
     if !args.paths.is_empty() {
         let named = |path: &PathBuf| Spot {
-            path: context.resolve(path),
+            // Without `.` at the end.
+            path: context.resolve(path).components().collect(),
             kind: Kind::Other,
         };
         let spots: Vec<Spot> = args.paths.iter().map(named).collect();
