@@ -17,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::runtime::{Stack, expect_gone, is_ignored};
+use support::runtime::{Stack, expect_gone, is_ignored, private_memory};
 use support::{COFFERDAM, Ran, Sandbox, have_peers};
 
 /// A stack with a root in memory, or none where the system has no `/dev/shm` for us.
@@ -28,14 +28,7 @@ struct Bed {
 
 impl Bed {
     fn new() -> Option<Self> {
-        let root = tempfile::Builder::new()
-            .prefix("cofferdam-test-root-")
-            .permissions(std::fs::Permissions::from_mode(0o700))
-            .tempdir_in("/dev/shm");
-        let Ok(root) = root else {
-            println!("skipped: no /dev/shm to write to");
-            return None;
-        };
+        let root = private_memory()?;
         Some(Self {
             stack: Stack::new(),
             root,

@@ -12,7 +12,6 @@
 
 mod support;
 
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,7 +21,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use support::Ran;
-use support::runtime::{Stack, is_ignored, processes_with};
+use support::runtime::{Stack, is_ignored, private_memory, processes_with};
 
 const ROUNDS: u64 = 200;
 
@@ -36,14 +35,7 @@ struct Bed {
 
 impl Bed {
     fn new() -> Option<Self> {
-        let root = tempfile::Builder::new()
-            .prefix("cofferdam-test-root-")
-            .permissions(std::fs::Permissions::from_mode(0o700))
-            .tempdir_in("/dev/shm");
-        let Ok(root) = root else {
-            println!("skipped: no /dev/shm to write to");
-            return None;
-        };
+        let root = private_memory()?;
         let stack = Stack::new();
         stack.write(".sops.env", "A=a-secret-value\n");
         stack.write("b.sops.json", "{\"b\": \"another-secret\"}");

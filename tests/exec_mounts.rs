@@ -12,7 +12,7 @@
 
 mod support;
 
-use support::runtime::Stack;
+use support::runtime::{Stack, private_memory};
 use support::{Ran, have_peers};
 
 struct Bed {
@@ -25,14 +25,7 @@ impl Bed {
         if !have_peers(&["docker-compose"]) {
             return None;
         }
-        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        let root = tempfile::Builder::new()
-            .permissions(private)
-            .tempdir_in("/dev/shm");
-        let Ok(root) = root else {
-            println!("skipped: no /dev/shm to write to");
-            return None;
-        };
+        let root = private_memory()?;
         let stack = Stack::new();
         stack.write(".sops.env", "PIN=4711\nPASSWORD=s3cr3t-value-of-all\n");
         stack.write("app.sops.yaml", "password: s3cr3t-value-of-all\n");

@@ -16,15 +16,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use support::dockerd::Dockerd;
-use support::runtime::Stack;
+use support::runtime::{Stack, private_memory};
 use support::{COFFERDAM, Ran, Sandbox, have_peers};
 
 /// A stack's folder, and a folder in memory.
 fn bed() -> Option<(Stack, tempfile::TempDir)> {
-    let Ok(root) = tempfile::tempdir_in("/dev/shm") else {
-        println!("skipped: no /dev/shm to write to");
-        return None;
-    };
+    let root = private_memory()?;
     let stack = Stack::new();
     stack.write("canary.sops.env", "A=the value\n");
     Some((stack, root))

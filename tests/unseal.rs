@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::runtime::Stack;
+use support::runtime::{Stack, private_memory};
 use support::{COFFERDAM, Ran};
 
 /// A stack's folder, and a root in memory.
@@ -30,14 +30,7 @@ struct Bed {
 
 impl Bed {
     fn new() -> Option<Self> {
-        let root = tempfile::Builder::new()
-            .prefix("cofferdam-test-root-")
-            .permissions(std::fs::Permissions::from_mode(0o700))
-            .tempdir_in("/dev/shm");
-        let Ok(root) = root else {
-            println!("skipped: no /dev/shm to write to");
-            return None;
-        };
+        let root = private_memory()?;
         Some(Self {
             stack: Stack::new(),
             root,

@@ -12,6 +12,21 @@ use cofferdam::sops::{EmitOptions, EncryptOptions, Selection, Store, encrypt};
 
 use super::{COFFERDAM, Sandbox};
 
+/// A folder of our own in memory, mode 0700; none where the system has no `/dev/shm` to write to, which is said, or fails the
+/// test where `COFFERDAM_REQUIRE_PEERS=1` asks for that.
+pub fn private_memory() -> Option<tempfile::TempDir> {
+    let root = tempfile::Builder::new()
+        .prefix("cofferdam-test-root-")
+        .permissions(std::fs::Permissions::from_mode(0o700))
+        .tempdir_in("/dev/shm");
+    if root.is_err() {
+        let required = std::env::var_os("COFFERDAM_REQUIRE_PEERS").is_some_and(|v| v == "1");
+        assert!(!required, "no /dev/shm to write to");
+        println!("skipped: no /dev/shm to write to");
+    }
+    root.ok()
+}
+
 /// The folder, the identity beside it.
 #[derive(Debug)]
 pub struct Stack {
