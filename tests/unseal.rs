@@ -253,6 +253,16 @@ fn all_takes_what_opens_here_and_goes_on_where_something_does_not() {
     );
     assert!(!gone.exists());
 
+    // What lies elsewhere is left alone, also where it cannot be seen now.
+    bed.folder("elsewhere");
+    bed.stack.write("elsewhere/.sops.env", "A=elsewhere\n");
+    bed.unseal(&["--dir", "elsewhere"]).expect_code(0);
+    let elsewhere = bed.slot("elsewhere/.env");
+    std::fs::rename(path("elsewhere"), path("unmounted")).unwrap();
+    bed.unseal(&["--all", "--dir", "three"]).expect_code(0);
+    assert!(elsewhere.exists());
+    std::fs::remove_dir_all(path("unmounted")).unwrap();
+
     // With --dir alone nothing is done if anything is wrong.
     let before = bed.left().len();
     bed.unseal(&["--dir", "three/deep", "--dir", "broken"])

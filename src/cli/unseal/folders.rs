@@ -83,13 +83,30 @@ pub fn find(dirs: &[String], all: bool, context: &Context) -> Result<Vec<Folder>
     Ok(found)
 }
 
-/// The slots whose documents are all gone: of folders that are meant, and with `all` of those below that are no more.
-pub fn gone(wanted: &[Folder], known: &[Slot], all: bool) -> Vec<Slot> {
+/// The slots whose documents are all gone: of folders that are meant, and with `all` of folders that are no more, where they
+/// would be below those that the user names.
+pub fn gone(
+    wanted: &[Folder],
+    known: &[Slot],
+    dirs: &[String],
+    all: bool,
+    context: &Context,
+) -> Vec<Slot> {
+    let here = [".".to_owned()];
+    let dirs = if dirs.is_empty() { &here[..] } else { dirs };
+    let named = dirs.iter().filter_map(|text| split(text, context).ok());
+    let bases: Vec<PathBuf> = named
+        .filter_map(|(dir, _)| std::fs::canonicalize(context.resolve(&dir)).ok())
+        .collect();
     let is_gone = |slot: &&Slot| {
         let meant = wanted.iter().find(|folder| folder.path == slot.home);
         match meant {
             Some(folder) => folder.sources.is_empty(),
-            None => all && !slot.home.is_dir(),
+            // Not what lies elsewhere: a file system that is not mounted now has not gone.
+            None => {
+                let is_below = bases.iter().any(|base| slot.home.starts_with(base));
+                all && is_below && !slot.home.is_dir()
+            }
         }
     };
     known.iter().filter(is_gone).cloned().collect()

@@ -117,7 +117,7 @@ mod on_linux {
         hardening::harden();
         let place = place(args, context)?;
         let known = place.as_ref().map(resident::slots).unwrap_or_default();
-        let gone = folders::gone(wanted, &known, args.all);
+        let gone = folders::gone(wanted, &known, &args.dir, args.all, context);
         let sources: Vec<_> = wanted.iter().flat_map(|f| f.sources.clone()).collect();
         if sources.is_empty() && gone.is_empty() {
             return Err(folders::none(&args.dir));
