@@ -354,6 +354,19 @@ fn a_folder_in_memory_has_a_name_of_its_own_or_the_one_that_is_given() {
         bed.unseal(&["--dir", &format!("nvr/newt={name}")])
             .expect_code(2);
     }
+    // Nor has a file a name by which the folder is kept in order.
+    bed.folder("odd");
+    bed.stack.write("odd/..sops.data", "of the name ..data");
+    let refused = bed
+        .unseal(&["--dir", "nvr/newt", "--dir", "odd"])
+        .expect_code(1);
+    assert!(
+        refused.stderr.contains("called ..data"),
+        "{}",
+        refused.stderr
+    );
+    assert!(!bed.stack.folder().join("nvr/newt/.env").is_symlink());
+
     // Another root does not take it over.
     let other = tempfile::tempdir_in("/dev/shm").unwrap();
     let mut elsewhere = bed.stack.cofferdam();

@@ -289,8 +289,8 @@ pub fn failures(errors: &[(String, DocumentError)], lookup: &Lookup) -> CliError
     out
 }
 
-/// Whether the identities at hand are what is missing.
-fn is_not_for_us(error: &DocumentError) -> bool {
+/// Whether the identities at hand are what is missing: on a host of one zone the documents of others do not open.
+pub fn is_not_for_us(error: &DocumentError) -> bool {
     matches!(
         error,
         DocumentError::KeyGroup(

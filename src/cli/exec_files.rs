@@ -139,12 +139,10 @@ fn bring_up_to_date(slot: &Slot, home: &Home, context: &Context) -> Result<(), C
         );
     };
     let resident = Resident::enter(&place).map_err(failed)?;
-    let others: Vec<String> = slot
-        .changes(&[], &[])
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
-    let changes = resident.write(slot, &home.files, &others).map_err(failed)?;
+    // Other documents' files are not this run's to take away.
+    let changes = resident
+        .write(slot, &home.files, &slot.names())
+        .map_err(failed)?;
     let names: Vec<String> = changes.iter().map(|(name, _)| name.clone()).collect();
     resident.link(slot, &names).map_err(failed)?;
     for (name, change) in changes {

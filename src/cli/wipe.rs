@@ -56,7 +56,7 @@ mod on_linux {
     pub fn run(args: &WipeArgs, context: &Context) -> Result<(), CliError> {
         let places = match &args.root {
             Some(root) => {
-                let place = Place::named_and_there(&context.resolve(root));
+                let place = Place::found(&context.resolve(root));
                 vec![place.map_err(|e| CliError::from_error(&e).with_kind(Kind::Refused))?]
             }
             None => Place::all_of_system(),

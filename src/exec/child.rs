@@ -75,16 +75,21 @@ impl Task {
     pub(super) fn to_command(&self, words: &[OsString]) -> Command {
         let mut command = Command::new(program(words));
         command.args(words.iter().skip(1));
-        for (name, _) in std::env::vars_os() {
-            if environment::is_withheld(name.as_bytes()) {
-                command.env_remove(name);
-            }
-        }
+        withhold_identities(&mut command);
         for variable in &self.variables {
             command.env(&variable.name, OsStr::from_bytes(variable.value.expose()));
         }
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
+    }
+}
+
+/// Keeps variables that may hold or name an identity from a command.
+pub fn withhold_identities(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if environment::is_withheld(name.as_bytes()) {
+            command.env_remove(name);
+        }
     }
 }
 

@@ -28,8 +28,9 @@ pub fn digest<'a>(
 ) -> String {
     let mut parts: Vec<_> = parts.into_iter().collect();
     parts.sort_by_key(|(folder, part)| (*folder, part.name.as_str()));
-    // HMAC takes keys of any length.
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).unwrap_or_else(|_| unreachable!());
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose()) else {
+        unreachable!("HMAC takes keys of any length")
+    };
     mac.update(b"cofferdam digest 1\n");
     for (folder, part) in parts {
         for field in [

@@ -59,6 +59,12 @@ pub enum FolderError {
         /// The folder.
         path: PathBuf,
     },
+    /// The name is one of those by which a folder that stays is kept in order.
+    #[error("no file that stays can be called {name}: names that begin with two dots are taken")]
+    Name {
+        /// The file's.
+        name: String,
+    },
     /// The system refused.
     #[error("cannot {what} {}", path.display())]
     Io {
@@ -149,11 +155,7 @@ impl Folder {
             }
         }
         // Known before they stand, so that no kill leaves one that nobody knows of.
-        let text: Vec<u8> = links
-            .iter()
-            .flat_map(|link| link.as_os_str().as_bytes().iter().copied().chain([0]))
-            .collect();
-        std::fs::write(&list, text).map_err(failed("write", &list))?;
+        std::fs::write(&list, link_list(&links)).map_err(failed("write", &list))?;
         for file in files {
             let root = self.slot.parent().unwrap_or(&self.slot);
             let target = self.files().join(&file.name);
@@ -280,7 +282,7 @@ fn clean_if_dead(slot: &Path) -> bool {
 }
 
 /// Overwrites a file in memory and removes it.
-fn wipe(path: &Path) {
+pub(super) fn wipe(path: &Path) {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     if let Ok(file) = rustix::fs::open(path, flags, Mode::empty()) {
         let _ = overwrite(&mut File::from(file));
@@ -326,7 +328,7 @@ fn make_folder(path: &Path) -> Result<(), FolderError> {
     }
 }
 
-fn open_folder(path: &Path) -> Result<File, FolderError> {
+pub(super) fn open_folder(path: &Path) -> Result<File, FolderError> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
     let opened = rustix::fs::open(path, flags, Mode::empty());
     opened
@@ -340,6 +342,12 @@ fn lock_file(slot: &Path) -> Result<File, FolderError> {
     rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600))
         .map(File::from)
         .map_err(|errno| failed("open", &path)(errno.into()))
+}
+
+/// What [`read_links`] reads.
+pub(super) fn link_list<'l>(links: impl IntoIterator<Item = &'l PathBuf>) -> Vec<u8> {
+    let ended = |link: &'l PathBuf| link.as_os_str().as_bytes().iter().copied().chain([0]);
+    links.into_iter().flat_map(ended).collect()
 }
 
 pub(super) fn read_links(list: &Path) -> Vec<PathBuf> {

@@ -19,6 +19,8 @@ pub mod environment;
 #[cfg(target_os = "linux")]
 pub mod folder;
 #[cfg(target_os = "linux")]
+mod generation;
+#[cfg(target_os = "linux")]
 pub mod guard;
 #[cfg(target_os = "linux")]
 pub mod hardening;

@@ -87,14 +87,6 @@ impl Place {
         Self::found(root)
     }
 
-    /// The folder that the user names, as it is.
-    ///
-    /// # Errors
-    /// All but [`PlaceError::None`].
-    pub fn named_and_there(root: &Path) -> Result<Self, PlaceError> {
-        Self::found(root)
-    }
-
     /// The best folder that this system has: `/run/cofferdam`, mounted if we may, else below `XDG_RUNTIME_DIR`, else below
     /// `/dev/shm`.
     ///
@@ -168,7 +160,11 @@ impl Place {
         &self.folder
     }
 
-    fn found(root: &Path) -> Result<Self, PlaceError> {
+    /// A folder that is there, as it is.
+    ///
+    /// # Errors
+    /// All but [`PlaceError::None`].
+    pub fn found(root: &Path) -> Result<Self, PlaceError> {
         let folder = open(root)?;
         if !is_memory(&folder) {
             return Err(PlaceError::NotMemory {

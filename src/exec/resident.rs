@@ -14,27 +14,19 @@
 )]
 
 use std::ffi::OsStr;
-use std::fs::{File, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
-
 use crate::exec::Named;
-use crate::exec::folder::{self, FolderError, Gate, failed, overwrite};
+use crate::exec::folder::{self, FolderError, Gate, failed, open_folder};
+use crate::exec::generation::{self, DATA, End, GENERATION, make_folder};
 use crate::exec::links;
 use crate::exec::place::{self, Place};
 use crate::secret::SecretBytes;
 
 /// Where it is kept which folder a slot belongs to.
 const REGISTER: &str = ".resident";
-/// The link to the files of now.
-const DATA: &str = "..data";
-/// How the folder of a generation is called, before its number.
-const GENERATION: &str = "..gen.";
-
 /// A root, with nobody else changing it.
 #[derive(Debug)]
 pub struct Resident<'p> {
@@ -66,9 +58,6 @@ pub enum Change {
     Removed,
 }
 
-/// A link that a folder keeps, and the slot that it leads to.
-pub type Leads = (Slot, PathBuf);
-
 impl Slot {
     /// The folder that programs read, and that can be mounted.
     pub fn path(&self) -> PathBuf {
@@ -97,11 +86,12 @@ impl Slot {
     fn generation(&self) -> Option<PathBuf> {
         let target = std::fs::read_link(self.path().join(DATA)).ok()?;
         let name = target.to_str()?;
-        number(name)?;
+        generation::number(name)?;
         Some(self.path().join(name))
     }
 
-    fn names(&self) -> Vec<String> {
+    /// The names of its files.
+    pub fn names(&self) -> Vec<String> {
         let Some(generation) = self.generation() else {
             return Vec::new();
         };
@@ -169,6 +159,7 @@ impl<'p> Resident<'p> {
         files: &[Named],
         kept: &[String],
     ) -> Result<Vec<(String, Change)>, FolderError> {
+        names_fit(files)?;
         let path = slot.path();
         make_folder(&slot.root.join(REGISTER), 0o700)?;
         make_folder(&slot.register(), 0o700)?;
@@ -183,16 +174,19 @@ impl<'p> Resident<'p> {
         }
         let changes = slot.changes(files, kept);
         let before = slot.generation();
-        remove_strays(&path, before.as_deref());
+        generation::remove_strays(&path, before.as_deref());
         if before.is_none() || changes.iter().any(|(_, change)| *change != Change::Same) {
             let last = before.as_deref().and_then(Path::file_name);
-            let last = last.and_then(OsStr::to_str).and_then(number).unwrap_or(0);
+            let last = last
+                .and_then(OsStr::to_str)
+                .and_then(generation::number)
+                .unwrap_or(0);
             let name = format!("{GENERATION}{}", last + 1);
             let next = path.join(&name);
-            let filled = fill(&next, before.as_deref(), files, &changes)
-                .and_then(|()| lead(&path, DATA, Path::new(&name)));
+            let filled = generation::fill(&next, before.as_deref(), files, &changes)
+                .and_then(|()| generation::lead(&path, DATA, Path::new(&name)));
             if let Err(error) = filled {
-                remove_generation(&next, End::Remove);
+                generation::remove(&next, End::Remove);
                 return Err(error);
             }
         }
@@ -201,12 +195,12 @@ impl<'p> Resident<'p> {
             if *change == Change::Removed {
                 let _ = std::fs::remove_file(&at);
             } else {
-                lead(&path, name, &Path::new(DATA).join(name))?;
+                generation::lead(&path, name, &Path::new(DATA).join(name))?;
             }
         }
         if let (Some(before), true) = (&before, slot.generation() != before) {
             // Whoever has one of its files mounted reads on in it: it is not overwritten.
-            remove_generation(before, End::Remove);
+            generation::remove(before, End::Remove);
         }
         Ok(changes)
     }
@@ -248,7 +242,7 @@ impl<'p> Resident<'p> {
             if is_link || !entry.is_dir() {
                 let _ = std::fs::remove_file(&entry);
             } else {
-                remove_generation(&entry, End::Overwrite);
+                generation::remove(&entry, End::Overwrite);
             }
         }
         match std::fs::remove_dir(&path) {
@@ -316,6 +310,19 @@ pub fn is_slot_name(name: &str) -> bool {
         && !is_ours
 }
 
+/// Whether files of these names can stay.
+///
+/// # Errors
+/// [`FolderError::Name`].
+pub fn names_fit(files: &[Named]) -> Result<(), FolderError> {
+    match files.iter().find(|file| file.name.starts_with("..")) {
+        Some(file) => Err(FolderError::Name {
+            name: file.name.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
 fn read_slot(root: &Path, name: &str) -> Option<Slot> {
     let home = std::fs::read(root.join(REGISTER).join(name).join("home")).ok()?;
     is_slot_name(name).then(|| Slot {
@@ -323,110 +330,6 @@ fn read_slot(root: &Path, name: &str) -> Option<Slot> {
         name: name.to_owned(),
         home: PathBuf::from(OsStr::from_bytes(&home)),
     })
-}
-
-/// Makes a generation: of new content new files, of the same the files themselves, for they may be mounted.
-fn fill(
-    next: &Path,
-    before: Option<&Path>,
-    files: &[Named],
-    changes: &[(String, Change)],
-) -> Result<(), FolderError> {
-    make_folder(next, 0o755)?;
-    let folder = open_folder(next)?;
-    for (name, change) in changes {
-        let to = next.join(name);
-        let file = files.iter().find(|file| &file.name == name);
-        match (change, before, file) {
-            (Change::Removed, ..) => {}
-            (Change::Same, Some(before), _) => {
-                std::fs::hard_link(before.join(name), &to).map_err(failed("link", &to))?;
-            }
-            (_, _, Some(file)) => {
-                let flags = OFlags::CREATE
-                    | OFlags::EXCL
-                    | OFlags::WRONLY
-                    | OFlags::CLOEXEC
-                    | OFlags::NOFOLLOW;
-                let created = rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o400));
-                created
-                    .map_err(io::Error::from)
-                    .and_then(|created| {
-                        let mut created = File::from(created);
-                        created.write_all(file.value.expose())?;
-                        // Whatever the umask is.
-                        created.set_permissions(Permissions::from_mode(0o444))
-                    })
-                    .map_err(failed("write", &to))?;
-            }
-            (_, _, None) => {}
-        }
-    }
-    Ok(())
-}
-
-/// What becomes of the bytes of a file that goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// They are overwritten, also for whoever has the file open.
-    Overwrite,
-    /// They stay for whoever has the file open, and go with the last one.
-    Remove,
-}
-
-fn remove_generation(folder: &Path, end: End) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if end == End::Overwrite {
-            // Read-only for all, which does not hold for root only.
-            let _ = std::fs::set_permissions(&path, Permissions::from_mode(0o600));
-            let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            if let Ok(file) = rustix::fs::open(&path, flags, Mode::empty()) {
-                let _ = overwrite(&mut File::from(file));
-            }
-        }
-        let _ = std::fs::remove_file(&path);
-    }
-    // What cannot be removed stays for the next run.
-    let _ = std::fs::remove_dir(folder);
-}
-
-/// Removes what a killed run left in a slot.
-fn remove_strays(slot: &Path, current: Option<&Path>) {
-    for entry in std::fs::read_dir(slot).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if name.ends_with(NEW) && path.is_symlink() {
-            let _ = std::fs::remove_file(&path);
-        } else if number(name).is_some() && current != Some(path.as_path()) {
-            remove_generation(&path, End::Remove);
-        }
-    }
-}
-
-/// How a link is called before it takes another's place.
-const NEW: &str = "..new";
-
-/// Makes `slot/name` a link to `target`, in one step if another link stands there. A folder that dockerd made when it missed
-/// the file goes.
-fn lead(slot: &Path, name: &str, target: &Path) -> Result<(), FolderError> {
-    let link = slot.join(name);
-    if std::fs::read_link(&link).is_ok_and(|found| found == target) {
-        return Ok(());
-    }
-    if !link.is_symlink() && link.is_dir() {
-        std::fs::remove_dir(&link).map_err(failed("remove the folder", &link))?;
-    }
-    let new = slot.join(format!("{name}{NEW}"));
-    let _ = std::fs::remove_file(&new);
-    symlink(target, &new)
-        .and_then(|()| std::fs::rename(&new, &link))
-        .map_err(failed("put a link at", &link))
-}
-
-fn number(generation: &str) -> Option<u64> {
-    generation.strip_prefix(GENERATION)?.parse().ok()
 }
 
 fn holds(path: &Path, content: &SecretBytes) -> bool {
@@ -437,10 +340,7 @@ fn write_links<'l>(
     slot: &Slot,
     links: impl Iterator<Item = &'l PathBuf>,
 ) -> Result<(), FolderError> {
-    let text: Vec<u8> = links
-        .flat_map(|link| link.as_os_str().as_bytes().iter().copied().chain([0]))
-        .collect();
-    write_file(&slot.register().join("links"), &text)
+    write_file(&slot.register().join("links"), &folder::link_list(links))
 }
 
 /// Replaces a small file of ours in one step.
@@ -449,24 +349,4 @@ fn write_file(path: &Path, content: &[u8]) -> Result<(), FolderError> {
     std::fs::write(&new, content)
         .and_then(|()| std::fs::rename(&new, path))
         .map_err(failed("write", path))
-}
-
-fn make_folder(path: &Path, mode: u32) -> Result<(), FolderError> {
-    let made = std::fs::DirBuilder::new().mode(mode).create(path);
-    match made {
-        // Whatever the umask is, and whatever dockerd made.
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
-        Err(error) => return Err(failed("make the folder", path)(error)),
-    }
-    std::fs::set_permissions(path, Permissions::from_mode(mode))
-        .map_err(failed("set the mode of", path))
-}
-
-fn open_folder(path: &Path) -> Result<File, FolderError> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-    let opened = rustix::fs::open(path, flags, Mode::empty());
-    opened
-        .map(File::from)
-        .map_err(|errno| failed("open", path)(errno.into()))
 }

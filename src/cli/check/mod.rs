@@ -120,9 +120,10 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<(), CliError> {
             context.ui.answer(text.trim_end());
         }
     } else if findings.is_empty() {
-        context
-            .ui
-            .note(format!("{} policies, no findings", policies.len()));
+        context.ui.note(match policies.len() {
+            1 => "1 policy, no findings".to_owned(),
+            many => format!("{many} policies, no findings"),
+        });
     } else {
         context.ui.answer(findings_text(&findings).trim_end());
     }

@@ -13,8 +13,6 @@ use crate::cli::error::CliError;
 use crate::cli::plaintexts::Source;
 use crate::exec::place::Place;
 use crate::exec::resident::{self, Slot};
-use crate::sops::DocumentError;
-use crate::sops::key_group::KeyGroupError;
 
 /// A folder, and its documents.
 pub struct Folder {
@@ -119,14 +117,6 @@ pub fn none(dirs: &[String]) -> CliError {
         dirs => format!("in {}", dirs.join(", ")),
     };
     CliError::failed(format!("there is no document NAME.sops.EXT {place}"))
-}
-
-/// Whether a document is for others: on a host of one zone those of the other zones do not open.
-pub fn is_for_others(error: &DocumentError) -> bool {
-    matches!(
-        error,
-        DocumentError::KeyGroup(KeyGroupError::NotForUs { .. })
-    )
 }
 
 /// The slot of a folder: the one that its links lead to or that is kept for it, else a new one.

@@ -125,7 +125,7 @@ mod on_linux {
         let (plaintexts, unopened, lookup) = plaintexts::open_each(sources, context)?;
         let (foreign, failed): (Vec<_>, Vec<_>) = unopened
             .into_iter()
-            .partition(|(_, error)| args.all && folders::is_for_others(error));
+            .partition(|(_, error)| args.all && document_flags::is_not_for_us(error));
         if !failed.is_empty() && !args.all {
             return Err(plaintexts::not_opened(failed, &lookup));
         }
@@ -151,6 +151,7 @@ mod on_linux {
                 let Some(home) = homes.pop() else {
                     return Ok(None);
                 };
+                resident::names_fit(&home.files).map_err(|e| memory_files::not_written(&e))?;
                 let (obstacles, stands) = match args.no_links {
                     true => (Vec::new(), None),
                     false => home.look(&judge)?,

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::command_words;
-use crate::exec::environment;
+use crate::exec::child;
 use crate::exec::resident::Change;
 use crate::topology::glob::Glob;
 
@@ -237,11 +237,7 @@ fn is_running(container: &str) -> Result<bool, CliError> {
 pub fn program(words: &[String]) -> Command {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
-    for (name, _) in std::env::vars_os() {
-        if environment::is_withheld(name.as_encoded_bytes()) {
-            command.env_remove(name);
-        }
-    }
+    child::withhold_identities(&mut command);
     command
 }
 
