@@ -143,15 +143,20 @@ fn machines_of_a_flake_are_zones_of_their_own() {
         "{text}"
     );
     let told = format!("{}{}", ran.stdout, ran.stderr);
-    for name in [
-        "(server_web1) opens 2 documents today",
-        "(server_web2) opens",
-    ] {
-        assert!(told.contains(name), "{name}\n{told}");
+    for (zone, identity) in topology.zones.iter().zip(&identities) {
+        assert_eq!(zone.adopt, identity.recipient(), "{text}");
+        let reason = format!(
+            "calls it server_{}; it opens the 2 documents of this zone and no others",
+            zone.name
+        );
+        assert!(text.contains(&reason), "{text}");
+        let keeps = format!("who keep {}", identity.recipient().unwrap().short());
+        assert!(told.contains(&keeps), "{told}");
     }
+    assert!(!told.contains("opens 2 documents today"), "{told}");
     assert!(!told.contains("admin_alice"), "{told}");
 
-    // What follows holds: each machine ends with an identity of its own, and reads what it read.
+    // What follows holds: each machine goes on with its identity, and reads what it read.
     for (identity, name) in identities.iter().zip(["web1", "web2"]) {
         world.key_file(
             &format!("targets/{name}/var/lib/sops-nix/key.txt"),
@@ -159,7 +164,14 @@ fn machines_of_a_flake_are_zones_of_their_own() {
             0o400,
         );
     }
-    world.run(&["split", "--yes"]).expect_code(0);
+    let key_files = || {
+        ["web1", "web2"]
+            .map(|name| std::fs::read(targets.join(name).join("var/lib/sops-nix/key.txt")).unwrap())
+    };
+    let first = key_files();
+    let split = world.run(&["split", "--yes"]).expect_code(0);
+    assert!(!split.stderr.contains("mint"), "{}", split.stderr);
+    assert_eq!(key_files(), first);
     let opens = |name: &str, document: &str| {
         let mut sops = world.sandbox.command("sops", &world.tree);
         let key = targets.join(name).join("var/lib/sops-nix/key.txt");
@@ -179,6 +191,24 @@ fn machines_of_a_flake_are_zones_of_their_own() {
         findings.iter().all(|f| f["policy"] == "rule-unanchored"),
         "{printed}"
     );
+}
+
+#[test]
+fn an_identity_on_the_wrong_machine_as_well_is_not_adopted() {
+    if !have_peers(&["git", "sops"]) {
+        return;
+    }
+    let world = World::new();
+    let [web1, web2] = machines(&world);
+    world.key_file("targets/web1/var/lib/sops-nix/key.txt", &web1, 0o400);
+    world.key_file("targets/web2/var/lib/sops-nix/key.txt", &web1, 0o400);
+    let targets = world.sandbox.path().join("targets");
+    let (ran, text, topology) = world.init(&["--local-root", targets.to_str().unwrap()]);
+    let adopted: Vec<Option<&Recipient>> =
+        topology.zones.iter().map(|z| z.adopt.as_ref()).collect();
+    assert_eq!(adopted, [None, web2.recipient().as_ref()], "{text}");
+    let note = "zone web1 is given a new identity: host web2 holds today's";
+    assert!(ran.stderr.contains(note), "{}", ran.stderr);
 }
 
 #[test]

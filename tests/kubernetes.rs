@@ -91,6 +91,7 @@ impl Bench {
 
 fn cluster(context: &str, secrets: &[(&str, &str)], program: KubectlProgram) -> KubernetesCluster {
     let cluster = Cluster {
+        adopt: None,
         name: "minipcs".to_owned(),
         zone: "k8s".to_owned(),
         target: ClusterTarget::Context(context.to_owned()),

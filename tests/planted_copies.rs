@@ -201,6 +201,7 @@ impl Searched {
         let program = SshProgram::new(self.fleet.words())
             .with_patience(Duration::from_secs(30), Duration::from_secs(300));
         let host = Host {
+            adopt: None,
             name: "kasm".to_owned(),
             zone: "lan".to_owned(),
             target: HostTarget::Ssh("kasm".to_owned()),

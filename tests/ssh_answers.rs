@@ -379,6 +379,7 @@ fn a_cofferdam_that_the_topology_names_is_asked_first() {
     bench.put(&text_of(&own), 0o400);
     let program = cofferdam::fleet::SshProgram::new(bench.fleet.words());
     let host = |cofferdam: Option<&str>| cofferdam::topology::Host {
+        adopt: None,
         name: "kasm".to_owned(),
         zone: "lan".to_owned(),
         target: cofferdam::topology::HostTarget::Ssh("kasm".to_owned()),

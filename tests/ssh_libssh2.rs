@@ -58,6 +58,7 @@ mod logins {
         let program = Arc::new(program);
         let target = |name: &str| {
             let host = Host {
+                adopt: None,
                 name: name.to_owned(),
                 zone: "lan".to_owned(),
                 target: HostTarget::Ssh(name.to_owned()),

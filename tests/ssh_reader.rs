@@ -37,6 +37,7 @@ fn client(daemon: &Dockerd, sandbox: &Sandbox) -> String {
 /// A host by SSH whose file is read by a container.
 fn host(bench: &Bench, reader: Option<&str>, after_ship: &[&str]) -> SshHost {
     let host = Host {
+        adopt: None,
         name: "kasm".to_owned(),
         zone: "lan".to_owned(),
         target: HostTarget::Ssh("kasm".to_owned()),

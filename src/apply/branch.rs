@@ -109,7 +109,10 @@ impl Run<'_> {
     /// Whether the branch that the run is to be merged into has the run's ledger, here or at the remote. Documents are
     /// compared later, like those of every run: a merge, a squash and a rebase all make other commits of them.
     fn is_merged(&self, own: &ReviewBranch) -> Result<bool, ApplyError> {
-        let minted = self.minted_by_plan();
+        // What serves from this run on.
+        let mut new = self.minted_by_plan();
+        let adopted = self.plan().identities.iter().filter(|i| i.adopt);
+        new.extend(adopted.map(|i| i.id.clone()));
         let has = |commit: &Oid| -> Result<bool, ApplyError> {
             let path = RepoPath::new(LEDGER_PATH).map_err(ApplyError::path(LEDGER_PATH))?;
             let Some(text) = self.work.git.blob(commit.as_str(), &path)? else {
@@ -124,12 +127,12 @@ impl Run<'_> {
                 let record = ledger.record(id);
                 record.is_some_and(|r| !r.state.precedes(State::Retiring))
             };
-            // A run that mints nothing takes something away, or only re-encrypts.
+            // A run that brings none takes something away, or only re-encrypts.
             let retiring: Vec<String> = self.plan().retiring.iter().map(|r| r.id.clone()).collect();
-            if minted.is_empty() && retiring.is_empty() {
+            if new.is_empty() && retiring.is_empty() {
                 return self.has_documents(commit);
             }
-            Ok(minted.iter().all(is_used) && retiring.iter().all(leaves))
+            Ok(new.iter().all(is_used) && retiring.iter().all(leaves))
         };
         let mut tips: Vec<Oid> = self
             .work

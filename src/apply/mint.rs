@@ -1,10 +1,10 @@
-//! Mint: make the identities that the goal lacks, seal each to operators and recovery, write the ledger. Inert.
+//! Mint: take over the identities that are there, make those that the goal lacks; seal each to operators and recovery, write the ledger. Inert.
 
 use crate::apply::{ApplyError, Run, now};
 use crate::journal::{Entry, Step};
 use crate::keys::{Identity, IdentitySet, Recipient};
 use crate::keystore::sealed;
-use crate::ledger::{Record, State};
+use crate::ledger::{Holder, Record, State};
 use crate::plan::Party;
 use crate::repo::atomic_write::{self, Mode};
 
@@ -19,13 +19,8 @@ impl Run<'_> {
         if let Some(id) = ids.iter().find(others) {
             return Err(ApplyError::Overtaken { id: id.clone() });
         }
-        let adopted: Vec<(String, Recipient)> = self
-            .plan()
-            .retiring
-            .iter()
-            .filter(|r| r.adopt && self.ledger.record(&r.id).is_none())
-            .map(|r| (r.id.clone(), r.recipient.clone()))
-            .collect();
+        let mut adopted = self.adopted_by_plan();
+        adopted.retain(|(id, _)| self.ledger.record(id).is_none());
         let missing: Vec<String> = self
             .plan()
             .identities
@@ -41,10 +36,20 @@ impl Run<'_> {
         if adopted.is_empty() && missing.is_empty() {
             return Ok(());
         }
-        self.work.observer.phase("mint", &missing.join(", "));
+        let staying: Vec<&str> = {
+            let identities = self.plan().identities.iter().filter(|i| i.adopt);
+            identities.map(|i| i.id.as_str()).collect()
+        };
+        if !staying.is_empty() {
+            self.work.observer.phase("adopt", &staying.join(", "));
+        }
         for (id, recipient) in adopted {
             self.adopt(&id, &recipient)?;
         }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.work.observer.phase("mint", &missing.join(", "));
         for id in missing {
             self.step(Step::Mint { id: id.clone() }, |run| run.mint_one(&id))?;
         }
@@ -60,16 +65,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Protocol rule 1: what is retired stays readable to operators and recovery.
+    /// Protocol rule 1: what was there before stays readable to operators and recovery, whether it leaves or goes on.
     fn adopt(&mut self, id: &str, recipient: &Recipient) -> Result<(), ApplyError> {
-        let identity = self
-            .work
-            .at_hand
-            .get(recipient)
-            .ok_or_else(|| ApplyError::CannotUnseal { id: id.to_owned() })?;
+        let identity = match self.work.at_hand.get(recipient) {
+            Some(identity) => Some(identity),
+            None => self.held_by_a_reader(recipient)?,
+        };
+        let identity = identity.ok_or_else(|| ApplyError::CannotUnseal { id: id.to_owned() })?;
+        let holder = self.plan().identity(id).map(|i| i.holder.clone());
+        let holder = holder.unwrap_or_else(|| Holder::Shared(id.to_owned()));
         self.step(Step::Adopt { id: id.to_owned() }, |run| {
             run.seal(id, &identity)?;
-            let record = Record::adopted(id, recipient.clone(), now());
+            let record = Record::adopted(id, holder, recipient.clone(), now());
             run.raise_generation()?;
             run.ledger.add(record)?;
             run.save_ledger()
@@ -99,6 +106,14 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The identities that this run takes over as they are, with their recipients.
+    pub(super) fn adopted_by_plan(&self) -> Vec<(String, Recipient)> {
+        let adopted = self.plan().adopted().into_iter();
+        adopted
+            .map(|(id, recipient)| (id.to_owned(), recipient.clone()))
+            .collect()
+    }
+
     /// Writes one sealed file for each recipient that reads everything.
     fn seal(&self, id: &str, identity: &Identity) -> Result<(), ApplyError> {
         atomic_write::create_folder(&self.work.sealed, 0o755)?;
@@ -113,14 +128,7 @@ impl Run<'_> {
     /// Protocol rule 1, looked at again before anything is published: every identity of the run lies sealed. One whose
     /// files somebody removed is sealed again.
     pub(super) fn check_sealed(&mut self) -> Result<(), ApplyError> {
-        let adopted: Vec<(String, Recipient)> = self
-            .plan()
-            .retiring
-            .iter()
-            .filter(|r| r.adopt)
-            .map(|r| (r.id.clone(), r.recipient.clone()))
-            .collect();
-        for (id, recipient) in adopted {
+        for (id, recipient) in self.adopted_by_plan() {
             if self.is_sealed_file_missing(&id)? {
                 let at_hand = self.work.at_hand.get(&recipient);
                 let identity = match at_hand {

@@ -83,11 +83,8 @@ impl Run<'_> {
             Some(text) => Ledger::parse(&String::from_utf8_lossy(text))?,
             None => Ledger::new(),
         };
-        let ids: Vec<String> = self
-            .plan()
-            .retiring
-            .iter()
-            .map(|r| r.id.clone())
+        let adopted = self.adopted_by_plan().into_iter().map(|(id, _)| id);
+        let ids: Vec<String> = adopted
             .chain(self.minted_by_plan())
             .filter(|id| first.record(id).is_none())
             .collect();

@@ -201,6 +201,7 @@ impl Run<'_> {
             }
             let mut ids = run.minted_by_plan();
             ids.extend(run.plan().retiring.iter().map(|r| r.id.clone()));
+            ids.extend(run.adopted_by_plan().into_iter().map(|(id, _)| id));
             for id in ids {
                 let Some(record) = theirs.record(&id) else {
                     continue;

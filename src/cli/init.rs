@@ -25,7 +25,7 @@ const EXAMPLE: &str = "cofferdam init --yes --recovery age1… --operator laptop
 /// Propose the topology, cofferdam.toml, from what the repository says.
 ///
 /// Reads Komodo and compose files, Flux Kustomizations, Ansible folders and today's .sops.yaml; what none of them says
-/// is marked `# decide:` and asked. Without a terminal and without --yes the proposal is printed and nothing is written.
+/// is marked `# decide:` and asked. Where a zone has an identity of its own already, the proposal adopts it. Without a terminal and without --yes the proposal is printed and nothing is written.
 #[derive(Debug, Args)]
 pub struct InitArgs {
     /// Write the proposal without asking; what it cannot tell stays marked `# decide:`.
@@ -71,7 +71,8 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<(), CliError> {
     if is_asking {
         conversation::complete(&mut answers, &sources, &evidence, &context.ui)?;
     }
-    let proposal = settle(&sources, &evidence, &mut answers)?;
+    let mut proposal = settle(&sources, &evidence, &mut answers)?;
+    roles::withdraw_adoptions(&mut proposal, git.root());
     let text = to_toml(&proposal);
     roles::check(&proposal, &sources, git.root())?;
     if !answers.recovery.is_empty() && !answers.operators.is_empty() {
@@ -185,8 +186,12 @@ fn say(proposal: &Proposal, text: &str, context: &Context) {
             true => "operators only".to_owned(),
             false => names(readers),
         };
+        let adopted = match &zone.adopt {
+            Some(adopt) => format!(", who keep {}", adopt.recipient.short()),
+            None => String::new(),
+        };
         ui.answer(format!(
-            "  {:<12} {:<14} {readers}",
+            "  {:<12} {:<14} {readers}{adopted}",
             zone.name,
             count(documents, "document")
         ));

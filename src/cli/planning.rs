@@ -13,7 +13,7 @@ use crate::cli::project::Project;
 use crate::cli::revoke::Struck;
 use crate::cli::uses;
 use crate::keys::Recipient;
-use crate::ledger::Holder;
+use crate::ledger::{Holder, Record};
 use crate::plan::converge::{self, Leave, PlanInput};
 use crate::plan::departed::Former;
 use crate::plan::{Goal, Plan, PlanProblem, access, rules};
@@ -161,8 +161,8 @@ fn zone_of<'a>(project: &'a Project, holder: &Holder) -> Option<&'a topology::Zo
 }
 
 fn is_due(project: &Project, holder: &Holder, zone: &topology::Zone) -> bool {
-    let minted = project.ledger.live(holder).and_then(|record| record.minted);
-    let due = minted
+    let begun = project.ledger.live(holder).map(Record::begun);
+    let due = begun
         .zip(zone.max_age)
         .and_then(|(at, age)| at.checked_add(age).ok());
     due.is_some_and(|due| due <= Timestamp::now())

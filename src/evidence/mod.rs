@@ -4,6 +4,7 @@
 //! another tool is a note, never a failure. [`Evidence::gather`] collects readings; [`propose`] makes a
 //! topology of them; [`to_toml`] writes it with a comment beside each line that says where it came from.
 
+mod adoption;
 mod ansible;
 mod argocd;
 pub mod compose;
@@ -38,7 +39,8 @@ use crate::repo_path::RepoPath;
 use crate::topology::Selection;
 
 pub use proposal::{
-    Answers, ClusterProposal, FileSet, HostProposal, Proposal, SharedProposal, Target, ZoneProposal,
+    AdoptionProposal, Answers, ClusterProposal, FileSet, HostProposal, Proposal, SharedProposal,
+    Target, ZoneProposal,
 };
 pub use propose::propose;
 pub use text::to_toml;

@@ -64,10 +64,23 @@ pub struct ZoneProposal {
     pub reason: String,
     /// Whether a host or a cluster reads it.
     pub has_readers: bool,
+    /// The identity that serves it today; none: one is minted.
+    pub adopt: Option<AdoptionProposal>,
     /// Hosts that read less than the zone opens: name, documents read, documents opened.
     pub partial_readers: Vec<(String, usize, usize)>,
     /// Its files.
     pub files: Vec<FileSet>,
+}
+
+/// An identity that serves a zone already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdoptionProposal {
+    /// Its recipient.
+    pub recipient: Recipient,
+    /// Its name in a `.sops.yaml`, and where that is written.
+    pub name: Option<(Origin, String)>,
+    /// How many documents it opens: those of the zone.
+    pub documents: usize,
 }
 
 /// Documents that several zones read.

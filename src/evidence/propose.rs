@@ -7,8 +7,9 @@ use crate::evidence::targets::{clusters, hosts};
 use crate::evidence::zone_names::{ZoneNames, zone_name};
 use crate::evidence::{
     Answers, DocumentFacts, Evidence, FileSet, Origin, Proposal, Reader, SharedProposal, Sources,
-    ZoneProposal, folders, generalise, parent_text, recipients,
+    ZoneProposal, adoption, folders, generalise, parent_text, recipients,
 };
+use crate::keys::Recipient;
 use crate::repo_path::RepoPath;
 use crate::topology::Selection;
 
@@ -20,7 +21,7 @@ pub fn propose(sources: &Sources, evidence: &Evidence, answers: &Answers) -> Pro
         remotes: answers.remotes.clone(),
         has_komodo: evidence.hosts.values().any(|h| !h.clones.is_empty()),
         is_local: answers.local_root.is_some(),
-        notes: [evidence.notes.clone(), recipients::notes(sources, answers)].concat(),
+        notes: evidence.notes.clone(),
         ..Proposal::default()
     };
     let zones = ZoneNames::new(evidence, answers);
@@ -76,6 +77,11 @@ pub fn propose(sources: &Sources, evidence: &Evidence, answers: &Answers) -> Pro
         .zones
         .sort_by_key(|z| (!z.has_readers, z.name.clone()));
     count_partial_readers(&mut proposal, evidence, &zones);
+    adoption::propose(&mut proposal, sources, evidence, &zones);
+    let adopted = proposal.zones.iter().filter_map(|z| z.adopt.as_ref());
+    let adopted: BTreeSet<&Recipient> = adopted.map(|a| &a.recipient).collect();
+    let notes = recipients::notes(sources, answers, &adopted);
+    proposal.notes.extend(notes);
     proposal.hosts = hosts(evidence, answers, &zones, &mut proposal);
     proposal.clusters = clusters(evidence, answers, &zones, &proposal);
     proposal
@@ -126,6 +132,7 @@ fn zone(
         name: name.to_owned(),
         reason,
         has_readers: !(own_hosts.is_empty() && own_clusters.is_empty()),
+        adopt: None,
         partial_readers: Vec::new(),
         files: file_sets(documents, sources, evidence, answers, |set, paths| {
             generalise::cover(set, paths, hosts)

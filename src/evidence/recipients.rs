@@ -1,14 +1,19 @@
 //! Recipients that documents have today, beside those that were given: who is already told apart, and what a split makes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::evidence::{Answers, Note, Sources};
+use crate::evidence::{Answers, Note, Origin, Sources};
 use crate::keys::Recipient;
 use crate::repo_path::RepoPath;
 
-/// A note for each recipient of a repository that tells readers apart already, with the name that `.sops.yaml` gives it.
+/// A note for each recipient of a repository that tells readers apart already, with the name that `.sops.yaml` gives it; but
+/// of those that zones adopt.
 /// One shared recipient is what a split is for, and needs no note.
-pub(super) fn notes(sources: &Sources, answers: &Answers) -> Vec<Note> {
+pub(super) fn notes(
+    sources: &Sources,
+    answers: &Answers,
+    adopted: &BTreeSet<&Recipient>,
+) -> Vec<Note> {
     let given: Vec<&Recipient> = answers
         .recovery
         .iter()
@@ -24,9 +29,13 @@ pub(super) fn notes(sources: &Sources, answers: &Answers) -> Vec<Note> {
         return Vec::new();
     }
     let note = |(recipient, documents): (&Recipient, Vec<&RepoPath>)| {
+        if adopted.contains(recipient) {
+            return None;
+        }
         let named = name(sources, recipient);
-        let file = named.as_ref().map(|(file, _)| *file);
-        let called = named.map_or(String::new(), |(_, name)| format!(" ({name})"));
+        let file = named.as_ref().map(|(origin, _)| &origin.file);
+        let called = named.as_ref().map(|(_, name)| format!(" ({name})"));
+        let called = called.unwrap_or_default();
         let what = match documents.len() {
             1 => "1 document".to_owned(),
             n => format!("{n} documents"),
@@ -43,23 +52,23 @@ pub(super) fn notes(sources: &Sources, answers: &Answers) -> Vec<Note> {
 }
 
 /// The name of a recipient in a `.sops.yaml`: its anchor, else the comment behind it.
-fn name<'s>(sources: &'s Sources, recipient: &Recipient) -> Option<(&'s RepoPath, String)> {
+pub(super) fn name(sources: &Sources, recipient: &Recipient) -> Option<(Origin, String)> {
     let rules = sources
         .texts
         .iter()
         .filter(|(path, _)| path.file_name() == ".sops.yaml");
     for (path, text) in rules {
-        let mut lines = text
-            .lines()
-            .filter(|line| line.contains(recipient.as_str()));
-        let named = lines.find_map(|line| {
+        let lines = (1..).zip(text.lines());
+        let mut lines = lines.filter(|(_, line)| line.contains(recipient.as_str()));
+        let named = lines.find_map(|(number, line)| {
             let (before, after) = line.split_once(recipient.as_str())?;
             let anchor = before.split_whitespace().find_map(|w| w.strip_prefix('&'));
             let comment = after.split_once('#').map(|(_, comment)| comment.trim());
-            anchor.or(comment).filter(|name| !name.is_empty())
+            let name = anchor.or(comment).filter(|name| !name.is_empty())?;
+            Some((Origin::new(path, number), name.to_owned()))
         });
-        if let Some(name) = named {
-            return Some((path, name.to_owned()));
+        if named.is_some() {
+            return named;
         }
     }
     None
@@ -91,7 +100,8 @@ mod tests {
             operators: BTreeMap::from([("alice".to_owned(), vec![alice])]),
             ..Answers::default()
         };
-        let texts: Vec<String> = notes(&sources, &answers)
+        let none = BTreeSet::new();
+        let texts: Vec<String> = notes(&sources, &answers, &none)
             .into_iter()
             .map(|n| n.text)
             .collect();
@@ -100,6 +110,6 @@ mod tests {
         assert!(all.contains("(server_web) opens 1 document today"), "{all}");
         assert!(all.contains("(the database)"), "{all}");
         own(&mut sources, "b.yaml", &[&web]);
-        assert!(notes(&sources, &answers).is_empty());
+        assert!(notes(&sources, &answers, &none).is_empty());
     }
 }

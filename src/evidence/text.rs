@@ -95,6 +95,20 @@ fn write_zone(page: &mut Page, zone: &ZoneProposal, proposal: &Proposal) {
         page.remark("identity = \"host\" gives each host an identity of its own, which opens only what that host reads:");
         page.remark("files that name `hosts = [...]` are read by those hosts alone.");
     }
+    if let Some(adopt) = &zone.adopt {
+        let called = match &adopt.name {
+            Some((origin, name)) => format!("{origin} calls it {name}; "),
+            None => String::new(),
+        };
+        let documents = match adopt.documents {
+            1 => "the 1 document".to_owned(),
+            n => format!("the {n} documents"),
+        };
+        page.line(
+            &format!("adopt = {}", string(adopt.recipient.as_str())),
+            &format!("{called}it opens {documents} of this zone and no others: it stays"),
+        );
+    }
     if zone.has_readers {
         page.line(
             "max_age = \"90 days\"",

@@ -119,6 +119,11 @@ impl Recipient {
         }
     }
 
+    /// Whether it is age's own kind, whose identity is a text that can be moved.
+    pub fn is_x25519(&self) -> bool {
+        matches!(self.parsed, Parsed::X25519(_))
+    }
+
     /// Whether it is an SSH public key.
     pub fn is_ssh(&self) -> bool {
         matches!(self.parsed, Parsed::Ssh(_))

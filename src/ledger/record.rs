@@ -16,7 +16,7 @@ pub enum Holder {
     Zone(String),
     /// One host alone.
     Host(String),
-    /// Everybody: an identity found in the repository and adopted in order to retire it.
+    /// Everybody: an identity found in the repository, adopted in order to retire it.
     Shared(String),
 }
 
@@ -75,10 +75,10 @@ impl Record {
     }
 
     /// The record of an identity that documents are wrapped to already.
-    pub fn adopted(id: &str, recipient: Recipient, at: Timestamp) -> Self {
+    pub fn adopted(id: &str, holder: Holder, recipient: Recipient, at: Timestamp) -> Self {
         Self {
             id: id.to_owned(),
-            holder: Holder::Shared(id.to_owned()),
+            holder,
             recipient,
             state: State::Active,
             minted: None,
@@ -87,6 +87,11 @@ impl Record {
             kept_for: Vec::new(),
             receipts: Vec::new(),
         }
+    }
+
+    /// From when its age counts: when it was minted; of one that was adopted, when it entered its state.
+    pub fn begun(&self) -> Timestamp {
+        self.minted.unwrap_or(self.since)
     }
 
     /// Whether `reader` ever had it, as far as anybody wrote down.

@@ -8,21 +8,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::inventory::{DocumentFacts, Reach, RepoFacts, TargetFacts};
+use crate::inventory::{DocumentFacts, RepoFacts, TargetFacts};
 use crate::keys::Recipient;
-use crate::ledger::{Holder, Ledger, State};
+use crate::ledger::{Holder, Ledger};
 use crate::plan::access::{self, Access};
-use crate::plan::departed::{self, DepartedInput, Exposed, Former, Seals};
+use crate::plan::departed::{self, DepartedInput, Former, Seals};
 use crate::plan::kept::{self, Kept};
+use crate::plan::notes::notes;
 use crate::plan::readers::Readers;
 use crate::plan::retiring::retiring;
 use crate::plan::supposed::supposed;
+use crate::plan::widening::{opened_before, widening};
 use crate::plan::{
-    Goal, Party, Plan, PlanProblem, PlannedDocument, PlannedIdentity, PlannedReader, PlannedRules,
-    PlannedSeal, RetiringIdentity, Revoked, reader_safety,
+    Goal, Party, Plan, PlanProblem, PlannedDocument, PlannedIdentity, PlannedRules, PlannedSeal,
+    Revoked, adoption, reader_safety,
 };
 use crate::repo_path::RepoPath;
-use crate::topology::{ClusterTarget, Topology};
+use crate::topology::Topology;
 
 /// What a plan is made from.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +85,7 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
         replace.extend(exposed.iter().map(|e| e.holder.clone()));
     }
     let identities = identities(input, &replace);
+    problems.extend(adoption::problems(input, &identities));
     let always = access::always(input.topology);
 
     let without = kept::without(input, targets, &identities);
@@ -147,7 +150,14 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
         gone: &gone,
     }
     .planned(&after_by_path);
-    problems.extend(widening(input, targets, &readers, &documents, &gone));
+    problems.extend(widening(
+        input,
+        targets,
+        &readers,
+        &identities,
+        &documents,
+        &gone,
+    ));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -163,7 +173,7 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<PlanProblem>> {
         version: 1,
         goal: input.goal,
         revoked: input.revoked.cloned(),
-        notes: notes(input, &readers, &retiring, &exposed, &replace),
+        notes: notes(input, &identities, &readers, &retiring, &exposed, &replace),
         seals: seals(&identities, &left, converges),
         unseals: unseals(input, &left, converges),
         uses: Vec::new(),
@@ -239,7 +249,8 @@ fn unseals(input: &PlanInput<'_>, left: &DepartedInput<'_>, converges: bool) -> 
     stale.filter(|name| converges || is_revoked(name)).collect()
 }
 
-/// One identity for each holder that has a reader: the live one of the ledger, else one to be minted.
+/// One identity for each holder that has a reader: the live one of the ledger, else the one that it adopts, else one to be
+/// minted.
 fn identities(input: &PlanInput<'_>, replace: &[Holder]) -> Vec<PlannedIdentity> {
     let mut planned: Vec<PlannedIdentity> = Vec::new();
     for (holder, stem) in access::holders(input.topology) {
@@ -252,14 +263,18 @@ fn identities(input: &PlanInput<'_>, replace: &[Holder]) -> Vec<PlannedIdentity>
                 id: record.id.clone(),
                 holder,
                 recipient: Some(record.recipient.clone()),
+                adopt: false,
             },
             None => {
                 let planned = planned.iter().map(|p| &p.id);
                 let taken: Vec<String> = planned.chain(input.seals.ids()).cloned().collect();
+                let adopted = adoption::of(input.topology, input.ledger, &holder)
+                    .filter(|_| !replace.contains(&holder));
                 PlannedIdentity {
                     id: input.ledger.free_id(&stem, input.now, &taken),
                     holder,
-                    recipient: None,
+                    recipient: adopted.cloned(),
+                    adopt: adopted.is_some(),
                 }
             }
         };
@@ -343,182 +358,6 @@ fn document_problems(input: &PlanInput<'_>, document: &DocumentFacts) -> Vec<Pla
         });
     }
     problems
-}
-
-/// Protocol rule 9: a reader may gain a document only from the adopted identity, or by name.
-fn widening(
-    input: &PlanInput<'_>,
-    targets: &[TargetFacts],
-    readers: &[PlannedReader],
-    documents: &[PlannedDocument],
-    gone: &BTreeSet<&Recipient>,
-) -> Vec<PlanProblem> {
-    let mut problems = Vec::new();
-    for document in documents {
-        // What everybody could open may be given to any zone, but only when the zones are made.
-        let shared = input.goal == Goal::Split
-            && document
-                .before
-                .iter()
-                .any(|r| gone.contains(r) && !is_of_a_zone(input, r));
-        if shared || input.leave.widen.contains(&document.path) {
-            continue;
-        }
-        for (reader, target) in readers.iter().zip(targets) {
-            // Who is new in a zone reads what the zone reads: its section of `cofferdam.toml` says so by name.
-            let joined = is_new_in_zone(input, target);
-            let reads = document
-                .after
-                .iter()
-                .any(|p| matches!(p, Party::Identity(id) if reader.needs.contains(id)));
-            let read = document.before.iter().any(|r| {
-                target.held.contains(r)
-                    || was_held_by(input, target, r)
-                    || (joined && could_in_zone(input, target, r))
-            });
-            if reads && !read {
-                problems.push(PlanProblem::Widening {
-                    path: document.path.clone(),
-                    reader: reader.name.clone(),
-                });
-            }
-        }
-    }
-    problems
-}
-
-/// Whether a holder's identity, of now or of an earlier time, opens a document: a revocation gives nobody a document that
-/// its place alone would, and does not stop for it either (protocol rules 8 and 9).
-fn opened_before(
-    input: &PlanInput<'_>,
-    document: &DocumentFacts,
-    party: &Party,
-    identities: &[PlannedIdentity],
-) -> bool {
-    let Party::Identity(id) = party else {
-        return true;
-    };
-    let holder = identities.iter().find(|i| i.id == *id).map(|i| &i.holder);
-    document.recipients.iter().any(|recipient| {
-        let record = input.ledger.record_of(recipient);
-        record.is_some_and(|r| Some(&r.holder) == holder || r.id == *id)
-            || record.is_none_or(|r| matches!(r.holder, Holder::Shared(_)))
-                && input.at_hand.contains(recipient)
-    })
-}
-
-/// Whether a recipient was this reader's own until it was retired: a document that came late (protocol rule 13).
-fn was_held_by(input: &PlanInput<'_>, target: &TargetFacts, recipient: &Recipient) -> bool {
-    let record = input.ledger.record_of(recipient);
-    record.is_some_and(|r| {
-        r.state == State::Retired
-            && match &r.holder {
-                Holder::Zone(zone) => *zone == target.zone,
-                Holder::Host(host) => *host == target.name,
-                Holder::Shared(_) => false,
-            }
-    })
-}
-
-/// Whether no identity of its zone, or of its own, was ever given to a reader.
-fn is_new_in_zone(input: &PlanInput<'_>, target: &TargetFacts) -> bool {
-    let mut records = input.ledger.records().iter();
-    !records.any(|r| r.was_given_to(&target.name) && is_of_zone(input, &r.holder, target))
-        && input
-            .ledger
-            .records()
-            .iter()
-            .any(|r| is_of_zone(input, &r.holder, target))
-}
-
-/// Whether a recipient is one of the reader's zone: its zone's, or that of one of its hosts.
-fn could_in_zone(input: &PlanInput<'_>, target: &TargetFacts, recipient: &Recipient) -> bool {
-    let record = input.ledger.record_of(recipient);
-    record.is_some_and(|r| r.state != State::Withdrawn && is_of_zone(input, &r.holder, target))
-}
-
-fn is_of_zone(input: &PlanInput<'_>, holder: &Holder, target: &TargetFacts) -> bool {
-    match holder {
-        Holder::Zone(zone) => *zone == target.zone,
-        Holder::Host(host) => access::zone_of_reader(input.topology, host)
-            .is_some_and(|zone| zone.name == target.zone),
-        Holder::Shared(_) => false,
-    }
-}
-
-/// Whether a recipient was minted for a zone or host, rather than adopted.
-fn is_of_a_zone(input: &PlanInput<'_>, recipient: &Recipient) -> bool {
-    let record = input.ledger.record_of(recipient);
-    record.is_some_and(|r| !matches!(r.holder, Holder::Shared(_)))
-}
-
-fn notes(
-    input: &PlanInput<'_>,
-    readers: &[PlannedReader],
-    retiring: &[RetiringIdentity],
-    exposed: &[Exposed],
-    replace: &[Holder],
-) -> Vec<String> {
-    let mut notes = Vec::new();
-    let topology = input.topology;
-    for Exposed { id, holder, why } in exposed {
-        notes.push(match replace.contains(holder) {
-            true if input.goal == Goal::Revoke => continue,
-            true => format!("{id} is replaced: {why}"),
-            false => format!("{why}: {id} stays until cofferdam sync replaces it"),
-        });
-    }
-    for reader in readers.iter().filter(|r| !r.reach.is_read()) {
-        let what = match reader.reach {
-            Reach::Unreachable => "cannot be reached",
-            _ => "cannot be read",
-        };
-        let kept: Vec<&str> = retiring
-            .iter()
-            .filter(|r| r.kept_for.contains(&reader.name))
-            .map(|r| r.id.as_str())
-            .collect();
-        notes.push(match (reader.without, kept.as_slice()) {
-            (true, []) => format!("{} {what}: it is left out", reader.name),
-            (true, ids) => format!(
-                "{} {what}: it is left out, and what it reads stays open to {}",
-                reader.name,
-                ids.join(", ")
-            ),
-            (false, _) => format!(
-                "{} {what}; what it holds is supposed. The run stops at the gate until it proves what it opens, or goes on --without {}",
-                reader.name, reader.name
-            ),
-        });
-    }
-    // Of hosts it is not known before they are asked.
-    let is_read_back = |name: &str| {
-        let cluster = topology.cluster(name);
-        cluster.is_some_and(|c| matches!(c.target, ClusterTarget::Context(_)))
-    };
-    let weak: Vec<String> = readers
-        .iter()
-        .filter(|r| !r.without && is_read_back(&r.name) && !topology.gate.takes_read_back(&r.name))
-        .map(|r| format!("{:?}", r.name))
-        .collect();
-    if !weak.is_empty() {
-        notes.push(format!(
-            "stops at the gate: clusters can only be read back there, and [gate] asks for receipt = \"unwrapped\" (except = [{}] lets them through)",
-            weak.join(", ")
-        ));
-    }
-    let blind: Vec<&str> = readers
-        .iter()
-        .filter(|r| !r.loses.is_empty() && !r.declares_clones)
-        .map(|r| r.name.as_str())
-        .collect();
-    if !blind.is_empty() {
-        notes.push(format!(
-            "retires without proof that readers run the new revision: {} (they declare no `clones` or `kustomizations` that can be looked at)",
-            blind.join(", ")
-        ));
-    }
-    notes
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Tests of the planner over a small repository.
 
 use super::*;
-use crate::inventory::{Digest, ReaderKind};
+use crate::inventory::{Digest, Reach, ReaderKind};
 use crate::keys::Identity;
 use crate::ledger::Record;
 use crate::ledger::State;
@@ -18,6 +18,7 @@ struct World {
     leave: Leave,
     goal: Goal,
     replace: Vec<Holder>,
+    at_hand: Vec<Recipient>,
     without: Vec<String>,
     seals: Seals,
     formers: Vec<Former>,
@@ -106,6 +107,7 @@ local = "targets/aegis"
             ledger: Ledger::new(),
             repo,
             targets,
+            at_hand: vec![shared.clone()],
             shared,
             operator,
             leave: Leave::default(),
@@ -128,7 +130,7 @@ local = "targets/aegis"
             ledger: &self.ledger,
             repo: &self.repo,
             targets: &self.targets,
-            at_hand: std::slice::from_ref(&self.shared),
+            at_hand: &self.at_hand,
             now: now(),
             without: &self.without,
             leave: &self.leave,
@@ -249,7 +251,12 @@ fn split_world() -> (World, crate::plan::Roster) {
         let pair = ("shared-2026-11".to_owned(), to.seal_mark());
         world.seals.now.insert(pair);
     }
-    let mut adopted = Record::adopted("shared-2026-11", world.shared.clone(), now());
+    let mut adopted = Record::adopted(
+        "shared-2026-11",
+        Holder::Shared("shared-2026-11".to_owned()),
+        world.shared.clone(),
+        now(),
+    );
     adopted.state = State::Retired;
     world.ledger.add(adopted).unwrap();
     for document in &plan.documents {
@@ -265,6 +272,121 @@ fn split_world() -> (World, crate::plan::Roster) {
         target.held = reader.needs.iter().map(|id| roster[id].clone()).collect();
     }
     (world, roster)
+}
+
+/// The world in which the VPS has an identity of its own, beside the shared one, and its zone adopts it.
+fn half_zoned_world() -> (World, Recipient) {
+    let mut world = World::new();
+    let vps = recipient();
+    for name in ["docker/shared/.sops.env", "docker/vps/y/.sops.env"] {
+        let mut documents = world.repo.documents.iter_mut();
+        let document = documents.find(|d| d.path == path(name)).unwrap();
+        document.recipients.push(vps.clone());
+    }
+    let aegis = world.targets.iter_mut().find(|t| t.name == "aegis");
+    aegis.unwrap().held = vec![vps.clone()];
+    let zone = world.topology.zones.iter_mut().find(|z| z.name == "vps");
+    zone.unwrap().adopt = Some(vps.clone());
+    (world, vps)
+}
+
+#[test]
+fn what_serves_a_zone_is_adopted() {
+    let (mut world, vps) = half_zoned_world();
+    let plan = world.plan().unwrap();
+    let [lan, adopted] = plan.identities.as_slice() else {
+        panic!("{:?}", plan.identities);
+    };
+    assert!(!lan.adopt && lan.recipient.is_none());
+    assert!(adopted.adopt && adopted.recipient.as_ref() == Some(&vps));
+    assert_eq!(adopted.holder, Holder::Zone("vps".into()));
+    let retiring: Vec<&Recipient> = plan.retiring.iter().map(|r| &r.recipient).collect();
+    assert_eq!(retiring, [&world.shared]);
+    let aegis = plan.readers.iter().find(|r| r.name == "aegis").unwrap();
+    assert!(aegis.receives.is_empty() && aegis.loses.is_empty());
+    assert_eq!((aegis.opens_before, aegis.opens_after), (2, 2));
+    assert_eq!(plan.adopted().len(), 2);
+    let text = plan_text(&plan);
+    assert!(text.contains("vps-2026-11 (adopted)"), "{text}");
+    assert!(text.contains("adopt 1 identity, mint 1 identity"), "{text}");
+    assert!(
+        text.contains("vps-2026-11 is not at hand: it is read from aegis"),
+        "{text}"
+    );
+
+    // Who is new in the zone is given what it adopts; who cannot be asked is supposed to hold what is its own.
+    world.at_hand.push(vps.clone());
+    world.targets[2].held = Vec::new();
+    let plan = world.plan().unwrap();
+    assert_eq!(plan.readers[2].receives, ["vps-2026-11"]);
+    assert!(!plan_text(&plan).contains("is not at hand"));
+    for target in &mut world.targets {
+        target.reach = Reach::Unreachable;
+        target.held = Vec::new();
+    }
+    let plan = world.plan().unwrap();
+    assert_eq!(plan.readers[0].loses, [world.shared.clone()]);
+    assert!(plan.readers[2].receives.is_empty());
+}
+
+#[test]
+fn nothing_is_adopted_that_is_not_the_zones_own() {
+    let problem = |change: &dyn Fn(&mut World, &Recipient)| {
+        let (mut world, vps) = half_zoned_world();
+        change(&mut world, &vps);
+        let problems = world.plan().unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let hint = problems[0].hint().unwrap();
+        assert!(hint.contains("remove `adopt`"), "{hint}");
+        problems.into_iter().next().unwrap()
+    };
+    let elsewhere = problem(&|world, vps| world.targets[1].held.push(vps.clone()));
+    assert!(
+        matches!(&elsewhere, PlanProblem::AdoptedElsewhere { readers, .. } if readers == &["nvr"]),
+        "{elsewhere}"
+    );
+    let absent = problem(&|world, _| world.targets[2].held = vec![world.shared.clone()]);
+    assert!(
+        matches!(absent, PlanProblem::AdoptedNotHad { .. }),
+        "{absent}"
+    );
+    let unused = problem(&|world, vps| {
+        for document in &mut world.repo.documents {
+            document.recipients.retain(|r| r != vps);
+        }
+        world.targets[2].held.push(world.shared.clone());
+    });
+    assert!(
+        matches!(unused, PlanProblem::AdoptedUnused { .. }),
+        "{unused}"
+    );
+    let late = problem(&|world, _| {
+        let live = recipient();
+        let vps = Holder::Zone("vps".into());
+        let mut record = Record::minted("vps-2026-10", vps, live.clone(), now());
+        record.state = State::Active;
+        world.ledger.add(record).unwrap();
+        world.targets[2].held.push(live);
+    });
+    assert!(
+        matches!(&late, PlanProblem::AdoptedLate { live, .. } if live == "vps-2026-10"),
+        "{late}"
+    );
+}
+
+#[test]
+fn an_adoption_that_was_carried_out_is_over() {
+    let (mut world, vps) = half_zoned_world();
+    let holder = Holder::Zone("vps".to_owned());
+    let adopted = Record::adopted("vps-2026-11", holder.clone(), vps, now());
+    world.ledger.add(adopted).unwrap();
+    let plan = world.plan().unwrap();
+    assert!(plan.identities.iter().all(|i| !i.adopt));
+    world.goal = Goal::Rotate;
+    world.replace = vec![holder];
+    let plan = world.plan().unwrap();
+    assert_eq!(plan.identities[1].id, "vps-2026-11-2");
+    assert!(plan.identities[1].recipient.is_none());
 }
 
 #[test]

@@ -6,8 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::keys::Recipient;
-use crate::ledger::{Holder, Ledger, State};
+use crate::ledger::{Holder, Ledger, Record, State};
 use crate::plan::access::{self, Access};
+use crate::plan::adoption;
 use crate::plan::kept::kept_by_ledger;
 use crate::plan::{Party, PlanProblem, PlannedIdentity, Roster};
 use crate::repo_path::RepoPath;
@@ -37,6 +38,9 @@ pub struct IdentityStanding {
     pub readers: Vec<String>,
     /// Its id; none: not minted yet.
     pub id: Option<String>,
+    /// The recipient that it adopts with the next run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adopts: Option<Recipient>,
     /// Where it is in its life.
     pub state: Option<State>,
     /// When it was minted.
@@ -87,10 +91,19 @@ fn live_identities(input: &StandingInput<'_>) -> Vec<PlannedIdentity> {
     access::holders(input.topology)
         .into_iter()
         .filter_map(|(holder, _)| {
-            let record = input.ledger.live(&holder)?;
+            if let Some(record) = input.ledger.live(&holder) {
+                return Some(PlannedIdentity {
+                    id: record.id.clone(),
+                    recipient: Some(record.recipient.clone()),
+                    adopt: false,
+                    holder,
+                });
+            }
+            let recipient = adoption::of(input.topology, input.ledger, &holder)?;
             Some(PlannedIdentity {
-                id: record.id.clone(),
-                recipient: Some(record.recipient.clone()),
+                id: holder.to_string(),
+                recipient: Some(recipient.clone()),
+                adopt: true,
                 holder,
             })
         })
@@ -119,8 +132,13 @@ fn identities(input: &StandingInput<'_>) -> Vec<IdentityStanding> {
                 Holder::Shared(id) => (String::new(), vec![id.clone()]),
             };
             let record = input.ledger.live(&holder);
+            let adopts = adoption::of(input.topology, input.ledger, &holder);
+            let adopts = adopts.filter(|_| record.is_none());
+            let recipient = record.map(|r| &r.recipient).or(adopts);
             let max_age = input.topology.zone(&zone).and_then(|z| z.max_age);
             let minted = record.and_then(|r| r.minted);
+            // Of one that was adopted nobody wrote down when it was made.
+            let begun = record.map(Record::begun);
             IdentityStanding {
                 zone,
                 holder: holder.to_string(),
@@ -128,13 +146,14 @@ fn identities(input: &StandingInput<'_>) -> Vec<IdentityStanding> {
                 id: record.map(|r| r.id.clone()),
                 state: record.map(|r| r.state),
                 minted,
-                due: minted
+                due: begun
                     .zip(max_age)
                     .and_then(|(at, age)| at.checked_add(age).ok()),
-                opens: record.map_or(0, |r| {
+                opens: recipient.map_or(0, |r| {
                     let opened = input.documents.iter();
-                    opened.filter(|(_, to)| to.contains(&r.recipient)).count()
+                    opened.filter(|(_, to)| to.contains(r)).count()
                 }),
+                adopts: adopts.cloned(),
             }
         })
         .collect()
@@ -211,9 +230,13 @@ pub fn wanted<'a>(input: &StandingInput<'a>) -> Vec<Wanted<'a>> {
 fn drift(input: &StandingInput<'_>) -> Vec<String> {
     let mut drift = Vec::new();
     for (holder, _) in access::holders(input.topology) {
-        if input.ledger.live(&holder).is_none() {
-            drift.push(format!("{holder} has no identity yet"));
+        if input.ledger.live(&holder).is_some() {
+            continue;
         }
+        drift.push(match adoption::of(input.topology, input.ledger, &holder) {
+            Some(recipient) => format!("{holder} has not adopted {} yet", recipient.short()),
+            None => format!("{holder} has no identity yet"),
+        });
     }
     for record in input.ledger.records() {
         if !record.kept_for.is_empty() {

@@ -4,12 +4,14 @@
 //! printed, saved and compared without any identity being made.
 
 pub mod access;
+mod adoption;
 pub mod converge;
 pub mod departed;
 pub mod drift;
 pub mod duties;
 pub mod kept;
 pub mod late;
+mod notes;
 pub mod problem;
 pub mod reader_phase;
 pub mod reader_safety;
@@ -18,6 +20,7 @@ mod retiring;
 pub mod revocation;
 pub mod rules;
 mod supposed;
+mod widening;
 
 use std::collections::BTreeMap;
 
@@ -123,8 +126,11 @@ pub struct PlannedIdentity {
     pub id: String,
     /// Who holds it.
     pub holder: Holder,
-    /// Its recipient if it is live already; none: to be minted.
+    /// Its recipient if it is live already, or adopted; none: to be minted.
     pub recipient: Option<Recipient>,
+    /// Whether it is taken over as its readers hold it, and not in the ledger yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopt: bool,
 }
 
 /// One recipient that leaves.
@@ -265,7 +271,10 @@ impl Plan {
                 .readers
                 .iter()
                 .all(|r| r.without || r.receives.is_empty() && r.loses.is_empty())
-            && self.identities.iter().all(|i| i.recipient.is_some())
+            && self
+                .identities
+                .iter()
+                .all(|i| i.recipient.is_some() && !i.adopt)
             && self.unseals.is_empty()
             && !self.seals.iter().any(|seal| seal.is_live)
     }
@@ -287,6 +296,16 @@ impl Plan {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// The identities that are sealed and written into the ledger as they are, by id: those that zones go on with, and those
+    /// that leave.
+    pub fn adopted(&self) -> Vec<(&str, &Recipient)> {
+        let leaving = self.retiring.iter().filter(|r| r.adopt);
+        let leaving = leaving.map(|r| (r.id.as_str(), &r.recipient));
+        let staying = self.identities.iter().filter(|i| i.adopt);
+        let staying = staying.filter_map(|i| Some((i.id.as_str(), i.recipient.as_ref()?)));
+        leaving.chain(staying).collect()
     }
 
     /// The identity with this id.

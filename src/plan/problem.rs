@@ -62,6 +62,44 @@ pub enum PlanProblem {
         /// Who would gain.
         reader: String,
     },
+    /// An identity to be adopted that no document of its holder is wrapped to.
+    #[error("{holder} adopts {recipient}, which opens none of its documents")]
+    AdoptedUnused {
+        /// The zone or host.
+        holder: String,
+        /// The recipient, shortened.
+        recipient: String,
+    },
+    /// An identity to be adopted that somebody else has.
+    #[error("{holder} adopts {recipient}, which {} as well", held_by(readers))]
+    AdoptedElsewhere {
+        /// The zone or host.
+        holder: String,
+        /// The recipient, shortened.
+        recipient: String,
+        /// Who holds it.
+        readers: Vec<String>,
+    },
+    /// An identity to be adopted that cannot be sealed, because it is nowhere (protocol rule 1).
+    #[error(
+        "{holder} adopts {recipient}, whose identity is neither at hand nor on any of its readers"
+    )]
+    AdoptedNotHad {
+        /// The zone or host.
+        holder: String,
+        /// The recipient, shortened.
+        recipient: String,
+    },
+    /// An identity to be adopted where another one serves.
+    #[error("{holder} adopts {recipient}, and {live} serves it already")]
+    AdoptedLate {
+        /// The zone or host.
+        holder: String,
+        /// The recipient, shortened.
+        recipient: String,
+        /// The id of the one that serves.
+        live: String,
+    },
     /// A document's readers would be locked out at some point of the run.
     #[error("{reader} would lose access to {path}: {when}")]
     LockOut {
@@ -127,9 +165,25 @@ impl PlanProblem {
                 "bring {reader} back and run the same command, or revoke it as well: cofferdam revoke {reader}"
             ),
             Self::NoReader { readers, .. } => format!("they are: {}", readers.join(", ")),
+            Self::AdoptedUnused { .. } | Self::AdoptedLate { .. } => {
+                "remove `adopt` from that section of cofferdam.toml".to_owned()
+            }
+            Self::AdoptedElsewhere { .. } => {
+                "remove `adopt` from that section of cofferdam.toml: a new identity is minted, and this one retires".to_owned()
+            }
+            Self::AdoptedNotHad { .. } => {
+                "give it with --identity FILE; or remove `adopt` from that section of cofferdam.toml, and one is minted".to_owned()
+            }
             Self::LockOut { .. } => "this is a fault of the plan; nothing was changed".to_owned(),
             Self::Rules { hint, .. } => return hint.clone(),
         })
+    }
+}
+
+fn held_by(readers: &[String]) -> String {
+    match readers {
+        [one] => format!("{one} holds"),
+        several => format!("{} hold", several.join(", ")),
     }
 }
 

@@ -3,11 +3,15 @@
 //! A plan is made all the same, so that one dead host does not hold up the others. Nothing rests on the supposition: the
 //! reader's own proof is what opens the gate.
 
+use std::collections::BTreeSet;
+
 use crate::inventory::TargetFacts;
 use crate::keys::Recipient;
 use crate::ledger::{Ledger, State};
 use crate::plan::access::{self, Access};
+use crate::plan::adoption;
 use crate::plan::converge::PlanInput;
+use crate::plan::duties::holder_of;
 
 /// The facts of every target; where one could not be read, with what it is supposed to hold.
 pub(super) fn supposed(input: &PlanInput<'_>) -> Vec<TargetFacts> {
@@ -39,6 +43,10 @@ fn by_ledger(ledger: &Ledger, reader: &str) -> Vec<Recipient> {
 fn by_documents(input: &PlanInput<'_>, reader: &str) -> Vec<Recipient> {
     let access = Access::new(input.topology, &[], &[]);
     let always = access::always(input.topology);
+    let own = holder_of(input.topology, reader);
+    let others = own.map_or_else(BTreeSet::new, |own| {
+        adoption::of_others(input.topology, &own)
+    });
     let mut held: Vec<Recipient> = Vec::new();
     for document in &input.repo.documents {
         if !access.reads(reader, &document.path) {
@@ -52,7 +60,7 @@ fn by_documents(input: &PlanInput<'_>, reader: &str) -> Vec<Recipient> {
                 .ledger
                 .record_of(recipient)
                 .is_some_and(|r| r.minted.is_some());
-            if !of_always && !minted && !held.contains(recipient) {
+            if !of_always && !minted && !others.contains(recipient) && !held.contains(recipient) {
                 held.push(recipient.clone());
             }
         }

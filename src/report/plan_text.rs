@@ -110,7 +110,10 @@ fn zones(plan: &Plan) -> String {
             .collect();
         table.row([
             (*zone).to_owned(),
-            ids.into_iter().collect::<Vec<_>>().join(" "),
+            ids.into_iter()
+                .map(|id| with_origin(plan, id))
+                .collect::<Vec<_>>()
+                .join(" "),
             blast_radius(readers),
             readers
                 .iter()
@@ -132,6 +135,14 @@ fn zones(plan: &Plan) -> String {
     let always = format!("also opens for {}", always.join(", "));
     text.push_str(&wrapped("  every file", &always, "    "));
     text
+}
+
+/// The id, and whether it is one that its readers have already.
+fn with_origin(plan: &Plan, id: &str) -> String {
+    match plan.identity(id) {
+        Some(identity) if identity.adopt => format!("{id} (adopted)"),
+        _ => id.to_owned(),
+    }
 }
 
 /// Who read everything and left: what that opened, and what could be unsealed by it.
@@ -327,7 +338,18 @@ fn steps(plan: &Plan) -> String {
             count(losing, "reader")
         )
     };
-    let mut first = vec![format!("mint {}", identities(minted))];
+    let adopted = plan.identities.iter().filter(|i| i.adopt).count();
+    let identities_step = match (adopted, minted) {
+        (0, 0) => None,
+        (0, minted) => Some(format!("mint {}", identities(minted))),
+        (adopted, 0) => Some(format!("adopt {}", identities(adopted))),
+        (adopted, minted) => Some(format!(
+            "adopt {}, mint {}",
+            identities(adopted),
+            identities(minted)
+        )),
+    };
+    let mut steps: Vec<String> = identities_step.into_iter().collect();
     if !plan.seals.is_empty() {
         let to: BTreeSet<String> = plan
             .seals
@@ -336,7 +358,7 @@ fn steps(plan: &Plan) -> String {
             .map(Party::label)
             .collect();
         let to: Vec<String> = to.into_iter().collect();
-        first.push(format!(
+        steps.push(format!(
             "seal {} to {} as well",
             identities(plan.seals.len()),
             to.join(", ")
@@ -347,21 +369,21 @@ fn steps(plan: &Plan) -> String {
         let files = count(plan.unseals.len(), "sealed file");
         publish = format!("publish (commit), without {files} of those who left");
     }
-    let steps = [
-        format!("ship to {}", count(receiving, "reader")),
-        "prove that each reader opens what it should, and nothing else".to_owned(),
-        format!(
-            "gate: nothing is rewritten before all {} have proven it",
-            count(plan.readers.len(), "reader")
-        ),
-        format!(
+    if receiving > 0 {
+        steps.push(format!("ship to {}", count(receiving, "reader")));
+    }
+    steps.push("prove that each reader opens what it should, and nothing else".to_owned());
+    steps.push(format!(
+        "gate: nothing is rewritten before all {} have proven it",
+        count(plan.readers.len(), "reader")
+    ));
+    if !plan.documents.is_empty() {
+        steps.push(format!(
             "rewrite {} under new data keys",
             count(plan.documents.len(), "document")
-        ),
-        publish,
-        retire,
-    ];
-    let steps = first.into_iter().chain(steps);
+        ));
+    }
+    steps.extend([publish, retire]);
     let mut text = String::new();
     for (number, step) in (1..).zip(steps) {
         text.push_str(&wrapped(&format!("  {number}"), &step, "    "));

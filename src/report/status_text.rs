@@ -74,9 +74,11 @@ pub fn status_text(
         table.row([
             identity.zone.clone(),
             identity.id.clone().unwrap_or_else(|| "–".to_owned()),
-            identity
-                .state
-                .map_or_else(|| "none yet".to_owned(), |s| s.to_string()),
+            match (identity.state, &identity.adopts) {
+                (Some(state), _) => state.to_string(),
+                (None, Some(adopts)) => format!("to adopt {}", adopts.short()),
+                (None, None) => "none yet".to_owned(),
+            },
             identity
                 .minted
                 .map_or_else(|| "–".to_owned(), |at| days(now, at)),

@@ -24,7 +24,7 @@ pub struct Baseline {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustedFact {
-    /// By which it is confirmed: a host, cluster or operator, `recovery`, `dismissed` or `publish`.
+    /// By which it is confirmed: a host, cluster, zone or operator, `recovery`, `dismissed` or `publish`.
     pub name: String,
     /// For people.
     pub text: String,
@@ -90,6 +90,9 @@ impl Baseline {
                     ),
                 );
             }
+        }
+        for (_, name, recipient) in topology.adopted() {
+            add(name, format!("adopts the identity of {recipient}"));
         }
         for dismissed in &topology.dismissed {
             let (name, because) = (&dismissed.name, &dismissed.because);

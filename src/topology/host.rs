@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::keys::Recipient;
+
 /// A machine that holds an identity.
 #[derive(Debug, Clone)]
 pub struct Host {
@@ -9,6 +11,8 @@ pub struct Host {
     pub name: String,
     /// Its zone; it exists.
     pub zone: String,
+    /// The recipient of an identity of its own that it holds already; only in a zone where each host has one.
+    pub adopt: Option<Recipient>,
     /// How it is reached.
     pub target: HostTarget,
     /// The absolute path of its identity file, `/etc/sops/age/keys.txt` by default.
@@ -96,6 +100,8 @@ pub struct Cluster {
     pub name: String,
     /// Its zone; it exists.
     pub zone: String,
+    /// The recipient of an identity of its own that it holds already; only in a zone where each reader has one.
+    pub adopt: Option<Recipient>,
     /// How it is reached.
     pub target: ClusterTarget,
     /// Where its identity stands today; at least one.
@@ -174,6 +180,22 @@ impl<'a> Reader<'a> {
         match self {
             Self::Host(host) => &host.name,
             Self::Cluster(cluster) => &cluster.name,
+        }
+    }
+
+    /// The name with its kind: `host kasm`, `cluster homelab`.
+    pub fn title(&self) -> String {
+        match self {
+            Self::Host(host) => format!("host {}", host.name),
+            Self::Cluster(cluster) => format!("cluster {}", cluster.name),
+        }
+    }
+
+    /// The recipient of its own that it adopts.
+    pub fn adopt(&self) -> Option<&'a Recipient> {
+        match self {
+            Self::Host(host) => host.adopt.as_ref(),
+            Self::Cluster(cluster) => cluster.adopt.as_ref(),
         }
     }
 

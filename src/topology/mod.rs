@@ -158,6 +158,17 @@ impl Topology {
             .collect()
     }
 
+    /// Returns the recipients that are adopted, each with the zone, host or cluster that adopts it: its kind and its name.
+    pub fn adopted(&self) -> Vec<(&'static str, &str, &Recipient)> {
+        let zones = self.zones.iter().map(|z| ("zone", &z.name, &z.adopt));
+        let hosts = self.hosts.iter().map(|h| ("host", &h.name, &h.adopt));
+        let clusters = self.clusters.iter();
+        let clusters = clusters.map(|c| ("cluster", &c.name, &c.adopt));
+        let all = zones.chain(hosts).chain(clusters);
+        all.filter_map(|(kind, name, adopt)| Some((kind, name.as_str(), adopt.as_ref()?)))
+            .collect()
+    }
+
     /// Returns every recipient that opens all documents with the name of its holder: operators, then recovery.
     pub fn always(&self) -> Vec<(&Recipient, String)> {
         let operators = self.operators.iter().flat_map(|operator| {

@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use super::file_set::FileSet;
+use crate::keys::Recipient;
 
 /// A group of hosts and paths that share one blast radius.
 #[derive(Debug, Clone)]
@@ -11,6 +12,9 @@ pub struct Zone {
     pub name: String,
     /// Whether the zone has one identity or each of its hosts its own.
     pub identity: IdentityScope,
+    /// The recipient of an identity that its readers hold already and that serves it until it is rotated; only where the
+    /// zone has one identity.
+    pub adopt: Option<Recipient>,
     /// Rotation is due after this.
     pub max_age: Option<SignedDuration>,
     /// Retirement is delayed by this.

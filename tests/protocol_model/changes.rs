@@ -1,7 +1,7 @@
 //! Changes of a ledger, as the executor makes them.
 
 use cofferdam::journal::{Progress, guards};
-use cofferdam::ledger::{Ledger, Record, State, Tombstone};
+use cofferdam::ledger::{Holder, Ledger, Record, State, Tombstone};
 
 use crate::mind::{Mind, now, receipt};
 
@@ -43,7 +43,12 @@ impl Mind {
                 for one in plan.retiring.iter().filter(|r| r.adopt) {
                     if ledger.record(&one.id).is_none() {
                         ledger.raise_generation(run).ok()?;
-                        let record = Record::adopted(&one.id, one.recipient.clone(), now());
+                        let record = Record::adopted(
+                            &one.id,
+                            Holder::Shared(one.id.clone()),
+                            one.recipient.clone(),
+                            now(),
+                        );
                         ledger.add(record).ok()?;
                     }
                 }

@@ -383,7 +383,12 @@ impl Mind {
             open.before = self.cast.recipients_of(SHARED);
             let mut known = Ledger::new();
             known
-                .add(Record::adopted("shared", self.recipient(SHARED), now()))
+                .add(Record::adopted(
+                    "shared",
+                    Holder::Shared("shared".to_owned()),
+                    self.recipient(SHARED),
+                    now(),
+                ))
                 .unwrap();
             return open.planned(&plan, topology, &known);
         }

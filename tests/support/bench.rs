@@ -90,6 +90,7 @@ pub fn transport_line() -> &'static str {
 
 pub fn host(name: &str, file: &Path, after_ship: &[&str], program: SshProgram) -> SshHost {
     let host = Host {
+        adopt: None,
         name: name.to_owned(),
         zone: "lan".to_owned(),
         target: HostTarget::Ssh(name.to_owned()),

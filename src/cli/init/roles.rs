@@ -1,4 +1,4 @@
-//! No recipient in two roles: what operators and recovery hold, no target holds.
+//! No recipient in two roles: what operators and recovery hold, no target holds; what a zone adopts, no other zone's.
 
 #![expect(clippy::disallowed_methods, reason = "edge: the command line")]
 
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::cli::error::{CliError, Kind};
-use crate::evidence::{Proposal, Sources, Target};
+use crate::evidence::{Note, Proposal, Sources, Target};
 use crate::keys::Recipient;
 use crate::keys::key_file::KeyFile;
 
@@ -18,14 +18,15 @@ use crate::keys::key_file::KeyFile;
 pub(super) fn check(proposal: &Proposal, sources: &Sources, root: &Path) -> Result<(), CliError> {
     let people = people(proposal);
     let mut problems = Vec::new();
-    for (target, file) in key_files(proposal) {
-        let Some(held) = held(&root.join(&file)) else {
+    for file in key_files(proposal) {
+        let Some(held) = held(&root.join(&file.path)) else {
             continue;
         };
         for (holder, _) in people.iter().filter(|(_, r)| held.contains(r)) {
             problems.push(format!(
-                "{holder} and {target} hold the same identity: {} opens what {holder} must open alone",
-                file.display()
+                "{holder} and {} hold the same identity: {} opens what {holder} must open alone",
+                file.holder(),
+                file.path.display()
             ));
         }
     }
@@ -54,6 +55,47 @@ pub(super) fn check(proposal: &Proposal, sources: &Sources, root: &Path) -> Resu
     }
 }
 
+/// Takes back what a zone was to adopt where a target that can be read from here says otherwise: one of another zone holds
+/// that identity too.
+pub(super) fn withdraw_adoptions(proposal: &mut Proposal, root: &Path) {
+    let hosts = proposal.hosts.iter().map(|h| (h.name.clone(), &h.zone));
+    let clusters = proposal.clusters.iter();
+    let clusters = clusters.map(|c| (c.name.clone(), &c.zone));
+    let zones: Vec<(String, String)> = hosts
+        .chain(clusters)
+        .map(|(name, zone)| (name, zone.clone()))
+        .collect();
+    let mut found: Vec<(String, String, Vec<Recipient>)> = Vec::new();
+    for file in key_files(proposal) {
+        let zone = zones.iter().find(|(name, _)| *name == file.name);
+        if let (Some((_, zone)), Some(held)) = (zone, held(&root.join(&file.path))) {
+            found.push((file.holder(), zone.clone(), held));
+        }
+    }
+    let mut notes = Vec::new();
+    for zone in &mut proposal.zones {
+        let Some(adopt) = &zone.adopt else {
+            continue;
+        };
+        let elsewhere = found
+            .iter()
+            .find(|(_, of, held)| *of != zone.name && held.contains(&adopt.recipient));
+        if let Some((holder, _, _)) = elsewhere {
+            let documents = zone.files.iter().flat_map(|set| &set.documents);
+            notes.extend(documents.take(1).map(|file| Note {
+                file: file.clone(),
+                text: format!(
+                    "zone {} is given a new identity: {holder} holds today's ({}) too",
+                    zone.name,
+                    adopt.recipient.short()
+                ),
+            }));
+            zone.adopt = None;
+        }
+    }
+    proposal.notes.extend(notes);
+}
+
 fn people(proposal: &Proposal) -> Vec<(String, Recipient)> {
     let operators = proposal.operators.iter().flat_map(|(name, keys)| {
         keys.iter()
@@ -66,23 +108,41 @@ fn people(proposal: &Proposal) -> Vec<(String, Recipient)> {
     operators.chain(recovery).collect()
 }
 
-/// The key files of directory targets: who, and the path relative to `cofferdam.toml`.
-fn key_files(proposal: &Proposal) -> Vec<(String, PathBuf)> {
+/// A file of a directory target that holds identities.
+struct TargetFile {
+    kind: &'static str,
+    name: String,
+    /// Relative to `cofferdam.toml`, or absolute.
+    path: PathBuf,
+}
+
+impl TargetFile {
+    fn holder(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
+}
+
+/// The key files of directory targets.
+fn key_files(proposal: &Proposal) -> Vec<TargetFile> {
     let mut files = Vec::new();
     for host in &proposal.hosts {
         if let Target::Local(folder) = &host.target {
-            let file = Path::new(folder).join(host.identity_file.trim_start_matches('/'));
-            files.push((format!("host {}", host.name), file));
+            files.push(TargetFile {
+                kind: "host",
+                name: host.name.clone(),
+                path: Path::new(folder).join(host.identity_file.trim_start_matches('/')),
+            });
         }
     }
     for cluster in &proposal.clusters {
         if let Target::Local(folder) = &cluster.target {
             for (secret, _) in &cluster.secrets {
                 let folder = Path::new(folder).join(&secret.namespace).join(&secret.name);
-                files.push((
-                    format!("cluster {}", cluster.name),
-                    folder.join(&secret.entry),
-                ));
+                files.push(TargetFile {
+                    kind: "cluster",
+                    name: cluster.name.clone(),
+                    path: folder.join(&secret.entry),
+                });
             }
         }
     }

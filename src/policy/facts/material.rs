@@ -68,10 +68,15 @@ impl Material<'_> {
         if let Some((_, holder)) = always.iter().find(|(known, _)| *known == recipient) {
             return holder.clone();
         }
-        match self.ledger.record_of(recipient) {
-            Some(record) => record.id.clone(),
-            None => recipient.short(),
+        if let Some(record) = self.ledger.record_of(recipient) {
+            return record.id.clone();
         }
+        let adopted = self.topology.map(Topology::adopted).unwrap_or_default();
+        let mut adopted = adopted.iter().filter(|(_, _, known)| *known == recipient);
+        adopted.next().map_or_else(
+            || recipient.short(),
+            |(kind, name, _)| format!("{kind} {name}"),
+        )
     }
 
     /// Whether anybody knows a recipient: `cofferdam.toml`, the ledger, or where there is neither, the rules.
@@ -80,10 +85,11 @@ impl Material<'_> {
             return true;
         }
         match self.topology {
-            Some(topology) => topology
-                .always()
-                .iter()
-                .any(|(known, _)| *known == recipient),
+            Some(topology) => {
+                let (always, adopted) = (topology.always(), topology.adopted());
+                always.iter().any(|(known, _)| *known == recipient)
+                    || adopted.iter().any(|(_, _, known)| *known == recipient)
+            }
             None => {
                 let rules = || {
                     self.rules

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use super::{Reader, Spot};
+use crate::keys::Recipient;
 use crate::topology::closest::closest;
 use crate::topology::problem::quoted;
-use crate::topology::{FileSet, Topology};
+use crate::topology::{FileSet, IdentityScope, Topology};
 
 pub(super) fn check(topology: &Topology, reader: &Reader<'_>) {
     let checker = Checker { topology, reader };
@@ -13,6 +14,7 @@ pub(super) fn check(topology: &Topology, reader: &Reader<'_>) {
     checker.file_hosts();
     checker.order();
     checker.twins();
+    checker.adoption();
     checker.roles();
 }
 
@@ -146,13 +148,65 @@ impl Checker<'_> {
         self.reader.findings.add(at, message, Some(hint));
     }
 
+    /// Whoever adopts an identity, and which.
+    fn adopted(&self) -> impl Iterator<Item = (String, &[Recipient])> {
+        let adopted = self.topology.adopted().into_iter();
+        adopted.map(|(kind, name, recipient)| {
+            (format!("{kind} {name}"), std::slice::from_ref(recipient))
+        })
+    }
+
+    /// An identity is adopted where one is wanted: by the zone, or by each of its readers.
+    fn adoption(&self) {
+        for zone in &self.topology.zones {
+            let readers = self.topology.readers(&zone.name);
+            match zone.identity {
+                IdentityScope::Zone => {
+                    for reader in readers.iter().filter(|r| r.adopt().is_some()) {
+                        let message = format!(
+                            "{} adopts an identity of its own in zone {}, which has one for all",
+                            reader.name(),
+                            zone.name
+                        );
+                        let hint = format!(
+                            "write it in [zones.{0}], or identity = \"host\" there",
+                            zone.name
+                        );
+                        self.misplaced_adoption(reader.title(), message, hint);
+                    }
+                }
+                IdentityScope::Host if zone.adopt.is_some() => {
+                    let message = format!(
+                        "zone {} adopts one identity, and each of its readers has one",
+                        zone.name
+                    );
+                    let hint = "write each in the section of its host".to_owned();
+                    self.misplaced_adoption(format!("zone {}", zone.name), message, hint);
+                }
+                IdentityScope::Host => {}
+            }
+            if zone.adopt.is_some() && readers.is_empty() {
+                let message = format!("zone {} adopts an identity and has no reader", zone.name);
+                let hint = "add a host or a cluster, or remove `adopt`".to_owned();
+                self.misplaced_adoption(format!("zone {}", zone.name), message, hint);
+            }
+        }
+    }
+
+    fn misplaced_adoption(&self, holder: String, message: String, hint: String) {
+        let at = self.reader.place(&Spot::Recipient(holder, 0));
+        self.reader.findings.add(at, message, Some(hint));
+    }
+
     /// No recipient in two roles, and none twice.
     fn roles(&self) {
         let recovery = ("recovery".to_owned(), &self.topology.recovery.recipients);
         let operators = self.topology.operators.iter();
         let holders = operators.map(|o| (format!("operator {}", o.name), &o.recipients));
         let mut seen: HashMap<&str, String> = HashMap::new();
-        for (holder, recipients) in std::iter::once(recovery).chain(holders) {
+        let always = std::iter::once(recovery).chain(holders);
+        let always = always.map(|(holder, recipients)| (holder, recipients.as_slice()));
+        for (holder, recipients) in always.chain(self.adopted()) {
             for (at, recipient) in recipients.iter().enumerate() {
                 let Some(first) = seen.insert(recipient.key(), holder.clone()) else {
                     continue;

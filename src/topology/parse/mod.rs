@@ -203,25 +203,59 @@ impl<'f> Reader<'f> {
         }
         let mut recipients = Vec::new();
         for (text, at) in texts {
-            match Recipient::parse(&text) {
-                Ok(recipient) => {
-                    let spot = Spot::Recipient(holder.to_owned(), recipients.len());
-                    self.places.insert(spot, at);
-                    recipients.push(recipient);
-                }
-                Err(RecipientError::IsIdentity) => self.findings.add(
-                    at,
-                    format!("{holder}: this is an identity (a secret key), not a recipient"),
-                    Some("remove it from this file and rotate it; write its recipient, which `age-keygen -y` prints".to_owned()),
-                ),
-                Err(RecipientError::Malformed { text, reason }) => self.findings.add(
-                    at,
-                    format!("{holder}: {} is not an age recipient: {reason}", quoted(&text)),
-                    Some("recipients look like age1…, ssh-ed25519 … or ssh-rsa …".to_owned()),
-                ),
-            }
+            let spot = Spot::Recipient(holder.to_owned(), recipients.len());
+            recipients.extend(self.recipient(&text, at, holder, spot));
         }
         recipients
+    }
+
+    /// Reads one recipient of `holder`, and remembers where it stands.
+    fn recipient(
+        &mut self,
+        text: &str,
+        at: Range<usize>,
+        holder: &str,
+        spot: Spot,
+    ) -> Option<Recipient> {
+        match Recipient::parse(text) {
+            Ok(recipient) => {
+                self.places.insert(spot, at);
+                return Some(recipient);
+            }
+            Err(RecipientError::IsIdentity) => self.findings.add(
+                at,
+                format!("{holder}: this is an identity (a secret key), not a recipient"),
+                Some("remove it from this file and rotate it; write its recipient, which `age-keygen -y` prints".to_owned()),
+            ),
+            Err(RecipientError::Malformed { text, reason }) => self.findings.add(
+                at,
+                format!("{holder}: {} is not an age recipient: {reason}", quoted(&text)),
+                Some("recipients look like age1…, ssh-ed25519 … or ssh-rsa …".to_owned()),
+            ),
+        }
+        None
+    }
+
+    /// Reads `adopt` of a zone, a host or a cluster.
+    fn adopt(
+        &mut self,
+        kind: &'static str,
+        name: &str,
+        section: &Section<'f>,
+    ) -> Option<Recipient> {
+        let (text, at) = section.text("adopt")?;
+        let holder = format!("{kind} {name}");
+        let spot = Spot::Recipient(holder.clone(), 0);
+        let recipient = self.recipient(&text, at.clone(), &holder, spot)?;
+        if !recipient.is_x25519() {
+            let message = format!(
+                "{holder}: only an identity of age itself can be adopted, and {} is none",
+                recipient.short()
+            );
+            let hint = "remove `adopt`: a split mints an age identity in its place".to_owned();
+            self.findings.add(at, message, Some(hint));
+        }
+        Some(recipient)
     }
 
     /// Reads the entries of `[key.NAME]` tables.
@@ -257,6 +291,7 @@ impl<'f> Reader<'f> {
         let scopes = [("zone", IdentityScope::Zone), ("host", IdentityScope::Host)];
         Zone {
             identity: section.word("identity", &scopes).unwrap_or_default(),
+            adopt: self.adopt("zone", &name, section),
             max_age: section.duration("max_age"),
             grace: section.duration("grace"),
             files: self.file_sets("zone", &name, section),

@@ -35,6 +35,7 @@ impl<'f> Reader<'f> {
         }
         let transports = [("ssh", Transport::Openssh), ("libssh2", Transport::Libssh2)];
         Host {
+            adopt: self.adopt("host", &name, section),
             zone,
             target,
             identity_file: identity_file.unwrap_or_else(|| IDENTITY_FILE.to_owned()),
@@ -81,6 +82,7 @@ impl<'f> Reader<'f> {
             entries.push(entry);
         }
         Cluster {
+            adopt: self.adopt("cluster", &name, section),
             name,
             zone,
             target,

@@ -4,6 +4,7 @@ use crate::topology::{HostTarget, Selector};
 
 const LAPTOP: &str = "age10nhmzvq99ujjjgj0y4pzjagzlw0mtzhqawuaa38muencnl7wpfdqpjn90t";
 const PAPER: &str = "age1etgxmzumnmsszyc6lde4ql4qqzuhxhhemfhctswp0e8shrgkaqeqer8mxz";
+const OTHER: &str = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
 
 const GOOD: &str = r#"version = 1
 
@@ -52,7 +53,9 @@ order = ["vps", "minipcs"]
 "#;
 
 fn filled(text: &str) -> String {
-    text.replace("LAPTOP", LAPTOP).replace("PAPER", PAPER)
+    text.replace("LAPTOP", LAPTOP)
+        .replace("PAPER", PAPER)
+        .replace("OTHER", OTHER)
 }
 
 fn problems(text: &str) -> Vec<String> {
@@ -121,6 +124,22 @@ fn reads_what_readers_have_to_show() {
     assert_eq!(kasm.cofferdam.as_deref(), Some("/opt/cofferdam"));
     let cluster = topology.cluster("minipcs").unwrap();
     assert_eq!(cluster.kustomizations[0].to_string(), "flux-system/apps");
+}
+
+#[test]
+fn reads_what_is_adopted() {
+    let text = GOOD
+        .replace("max_age = \"90 days\"", "adopt = \"OTHER\"")
+        .replace(
+            "ssh  = \"root@kasm\"",
+            "ssh  = \"root@kasm\"\nadopt = \"age12c9kanc9dldzlz2wxyeu9ap8m5syar5a64dz7nkhcu3u36txsscsmfymuj\"",
+        );
+    let topology = parse(&filled(&text), "cofferdam.toml").unwrap();
+    let k8s = topology.zone("k8s").unwrap().adopt.as_ref();
+    assert_eq!(k8s.unwrap().as_str(), OTHER);
+    let kasm = topology.host("kasm").unwrap().adopt.as_ref();
+    assert!(kasm.unwrap().as_str().starts_with("age12c9k"));
+    assert!(topology.host("aegis").unwrap().adopt.is_none());
 }
 
 #[test]
@@ -321,6 +340,31 @@ fn names_each_kind_of_mistake() {
             "context = \"minipcs\"",
             "local = \"x\"\nkustomizations = [\"a/b\"]",
             "40:1: cluster minipcs: kustomizations of a cluster that is a directory",
+        ),
+        (
+            "max_age = \"90 days\"",
+            "adopt = \"LAPTOP\"",
+            "is both operator laptop and zone k8s",
+        ),
+        (
+            "max_age = \"90 days\"",
+            "adopt = \"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN x\"",
+            "only an identity of age itself can be adopted",
+        ),
+        (
+            "identity = \"host\"",
+            "identity = \"host\"\nadopt = \"OTHER\"",
+            "16:9: zone lan adopts one identity, and each of its readers has one",
+        ),
+        (
+            "local = \"../targets/aegis\"",
+            "local = \"../targets/aegis\"\nadopt = \"OTHER\"",
+            "35:9: aegis adopts an identity of its own in zone vps, which has one for all",
+        ),
+        (
+            "[[zones.vps.files]]",
+            "[zones.empty]\nadopt = \"OTHER\"\n[[zones.vps.files]]",
+            "zone empty adopts an identity and has no reader",
         ),
         (
             "[publish]",
