@@ -132,6 +132,44 @@ fn what_serves_a_zone_goes_on_and_the_rest_is_split() {
 }
 
 #[test]
+fn who_holds_it_is_remembered_though_the_run_goes_on_without() {
+    if is_missing() {
+        return;
+    }
+    let sandbox = Sandbox::in_memory();
+    let zoned = Zoned::new(&sandbox);
+    let ground = &zoned.ground;
+    // A second host of the zone, whose key file cannot be read.
+    zoned.edit(|text| {
+        let host = "\n[hosts.second]\nzone = \"vps\"\nlocal = \"../targets/second\"\n";
+        text.replace("\n[clusters.", &format!("{host}\n[clusters."))
+    });
+    ground.git(&["commit", "-q", "-a", "-m", "a second host"]);
+    std::fs::create_dir_all(ground.host_file("second")).unwrap();
+    let split = [
+        "split",
+        "--yes",
+        "--without",
+        "second",
+        "--accept",
+        "second",
+    ];
+    ground.run(&split).expect_code(0);
+    let ledger = ground.ledger();
+    let live = ledger.live(&Holder::Zone("vps".to_owned())).unwrap();
+    assert_eq!(live.recipient, zoned.vps);
+    assert!(live.was_given_to("second") && live.was_given_to(VPS));
+    std::fs::remove_dir(ground.host_file("second")).unwrap();
+    ground.run(&["revoke", "second", "--yes"]).expect_code(0);
+    let ledger = ground.ledger();
+    let old = ledger.record_of(&zoned.vps).unwrap();
+    assert_eq!(old.state, State::Compromised);
+    let live = ledger.live(&Holder::Zone("vps".to_owned())).unwrap();
+    assert_ne!(live.recipient, zoned.vps);
+    ground.expect_readable("revoked");
+}
+
+#[test]
 fn killed_at_every_entry() {
     if is_missing() {
         return;

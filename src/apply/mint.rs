@@ -5,7 +5,7 @@ use crate::journal::{Entry, Step};
 use crate::keys::{Identity, IdentitySet, Recipient};
 use crate::keystore::sealed;
 use crate::ledger::{Holder, Record, State};
-use crate::plan::Party;
+use crate::plan::{Party, PlannedReader};
 use crate::repo::atomic_write::{self, Mode};
 
 impl Run<'_> {
@@ -74,11 +74,20 @@ impl Run<'_> {
         let identity = identity.ok_or_else(|| ApplyError::CannotUnseal { id: id.to_owned() })?;
         let holder = self.plan().identity(id).map(|i| i.holder.clone());
         let holder = holder.unwrap_or_else(|| Holder::Shared(id.to_owned()));
+        // Who has it already, the run may go on without: it costs a new one to take it away (protocol rule 16).
+        let has_it = |r: &&PlannedReader| {
+            r.needs.iter().any(|need| need == id) && !r.receives.iter().any(|lacks| lacks == id)
+        };
+        let given = self.plan().readers.iter().filter(has_it);
+        let given: Vec<String> = given.map(|r| r.name.clone()).collect();
         self.step(Step::Adopt { id: id.to_owned() }, |run| {
             run.seal(id, &identity)?;
             let record = Record::adopted(id, holder, recipient.clone(), now());
             run.raise_generation()?;
             run.ledger.add(record)?;
+            for reader in &given {
+                run.ledger.give(id, reader)?;
+            }
             run.save_ledger()
         })
     }
