@@ -173,7 +173,7 @@ impl Run<'_> {
             }
             git.move_head(&head, Some(&parent), "cofferdam: handed over")?;
             let mut tree = git.tree(parent.as_str())?;
-            let entries = self.own_paths()?.into_iter().map(|path| {
+            let entries = self.own_paths_and_record()?.into_iter().map(|path| {
                 let file = tree.remove(path.as_str());
                 let entry = file.map(|file| IndexEntry {
                     mode: file.mode,

@@ -8,6 +8,7 @@
 pub mod asking;
 mod branch;
 mod clones;
+mod digests;
 mod errands;
 pub mod error;
 pub mod journal_file;
@@ -45,7 +46,7 @@ pub use undo::Undone;
 use crate::apply::branch::Standing;
 use crate::apply::look_again::Again;
 use crate::fleet::{Target, abreast};
-use crate::inventory::ReaderOutcome;
+use crate::inventory::{DIGESTS_PATH, ReaderOutcome};
 use crate::journal::{Entry, Outcome, Progress, ReviewBranch, Step};
 use crate::keys::{Identity, IdentitySet, Recipient};
 use crate::ledger::{LEDGER_PATH, Ledger, State};
@@ -392,6 +393,23 @@ impl<'a> Run<'a> {
             |recipient: &Recipient| planned.is_none() || self.progress().has_minted(id, recipient);
         let record = self.ledger.record(id).filter(|r| is_own(&r.recipient));
         record.map(|r| r.recipient.clone())
+    }
+
+    /// [`Run::own_paths`], and the record of verified documents. That is never looked at to learn whether something is
+    /// published: others write it as well.
+    fn own_paths_and_record(&self) -> Result<Vec<RepoPath>, ApplyError> {
+        let mut paths = self.own_paths()?;
+        paths.push(RepoPath::new(DIGESTS_PATH).map_err(ApplyError::path(DIGESTS_PATH))?);
+        Ok(paths)
+    }
+
+    /// What a commit of the run holds.
+    fn committed_paths(&self) -> Result<Vec<RepoPath>, ApplyError> {
+        if self.publishes_digests() {
+            self.own_paths_and_record()
+        } else {
+            self.own_paths()
+        }
     }
 
     /// Every file of the repository that this run may have written, for git.

@@ -89,7 +89,7 @@ impl Run<'_> {
         commit: &Oid,
         parent: Option<&Oid>,
     ) -> Result<bool, ApplyError> {
-        let own = self.own_paths()?;
+        let own = self.own_paths_and_record()?;
         let after = self.work.git.tree(commit.as_str())?;
         let before = match parent {
             Some(parent) => self.work.git.tree(parent.as_str())?,

@@ -9,7 +9,7 @@ use crate::repo::atomic_write::{self, Mode};
 impl Run<'_> {
     /// Keeps the bytes of our own files (staging keeps those of documents), and has git ignore the journal.
     pub(super) fn prepare(&mut self) -> Result<(), ApplyError> {
-        // Two steps: once a copy may differ from its file, it must not be taken again.
+        // Steps of their own: once a copy may differ from its file, it must not be taken again.
         if !self.is_done(&Step::Keep) {
             self.step(Step::Keep, |run| {
                 run.keep("gitignore", GITIGNORE_PATH)?;
@@ -17,6 +17,7 @@ impl Run<'_> {
                 run.keep_stale_seals()
             })?;
         }
+        self.keep_digests()?;
         if !self.is_done(&Step::Prepare) {
             self.step(Step::Prepare, |run| run.ignore_journal())?;
         }

@@ -45,15 +45,17 @@ impl Run<'_> {
             return Err(ApplyError::NotCommitted);
         }
         self.work.observer.phase("publish", "commit");
-        let paths = self.own_paths()?;
+        let paths = self.committed_paths()?;
         let message = self.message();
         if self.progress().index.is_none() {
+            // A further commit may hold the record where this one does not.
+            let paths = self.own_paths_and_record()?;
             let entries = self.work.git.index_entries(&paths)?;
             let entries = entries
                 .into_iter()
                 .map(|e| e.map(|e| (e.mode, e.oid.to_string())));
             self.journal.record(Entry::Indexed {
-                entries: paths.iter().cloned().zip(entries).collect(),
+                entries: paths.into_iter().zip(entries).collect(),
             })?;
         }
         self.step(Step::Publish, |run| {

@@ -78,7 +78,7 @@ impl Run<'_> {
         if !self.is_done(&Step::Keep) {
             return Ok(());
         }
-        let kept = self.first_ledger()?;
+        let kept = self.first_bytes("ledger", LEDGER_PATH)?;
         let first = match &kept {
             Some(text) => Ledger::parse(&String::from_utf8_lossy(text))?,
             None => Ledger::new(),
@@ -96,6 +96,7 @@ impl Run<'_> {
         if durable::remove_folder(&self.work.sealed).is_ok() {
             atomic_write::sync_parent(&self.work.sealed)?;
         }
+        self.put_back_digests()?;
         self.restore_ledger(kept.as_deref())?;
         self.restore_gitignore()
     }
@@ -192,10 +193,14 @@ impl Run<'_> {
         })
     }
 
-    /// The ledger as it was before the run, or, if others have committed another one since, as HEAD has it.
-    fn first_ledger(&self) -> Result<Option<Vec<u8>>, ApplyError> {
-        let kept = read_optional(&self.journal.slot(Side::Before, "ledger"))?;
-        let path = RepoPath::new(LEDGER_PATH).map_err(ApplyError::path(LEDGER_PATH))?;
+    /// One of our own files as it was before the run, or, if others have committed another one since, as HEAD has it.
+    pub(super) fn first_bytes(
+        &self,
+        slot: &str,
+        path: &str,
+    ) -> Result<Option<Vec<u8>>, ApplyError> {
+        let kept = read_optional(&self.journal.slot(Side::Before, slot))?;
+        let path = RepoPath::new(path).map_err(ApplyError::path(path))?;
         let at = |revision: Option<&str>| match revision {
             Some(revision) => self.work.git.blob(revision, &path),
             None => Ok(None),

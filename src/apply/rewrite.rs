@@ -226,6 +226,7 @@ impl Run<'_> {
             paths.map(|path| Step::Replace { path }).collect()
         };
         if !moves.is_empty() {
+            self.record_digests(moves.iter().map(|m| (&m.path, m.after.as_slice())));
             let begun = steps(&moves)
                 .into_iter()
                 .map(|step| Entry::Started { step });

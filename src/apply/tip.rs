@@ -56,7 +56,7 @@ impl Run<'_> {
                 is_over: false,
             }));
         }
-        match git.fast_forward(&tip) {
+        match self.fast_forward(&tip) {
             Ok(()) => {
                 self.work.observer.phase("pull", &remote);
                 let path = self.work.root.join(LEDGER_PATH);
@@ -65,12 +65,12 @@ impl Run<'_> {
                 }
                 Ok(None)
             }
-            Err(GitError::Failed { output, .. }) => Ok(Some(ApplyError::Behind {
+            Err(ApplyError::Git(GitError::Failed { output, .. })) => Ok(Some(ApplyError::Behind {
                 remote,
                 why: Some(output),
                 is_over: false,
             })),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 

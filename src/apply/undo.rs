@@ -152,6 +152,10 @@ impl Run<'_> {
             )?;
             made.push((planned.path.clone(), target, now, back));
         }
+        self.record_digests_back(
+            made.iter()
+                .map(|(path, _, _, back)| (path, back.as_slice())),
+        );
         for (path, target, now, back) in made {
             self.step(Step::Restore { path }, |_| {
                 atomic_write::replace_expecting(&target, Some(&now), &back, Mode::Keep)
@@ -209,7 +213,7 @@ impl Run<'_> {
             };
             atomic_write::replace_expecting(&target, Some(&now), &bytes, Mode::Keep)?;
         }
-        Ok(())
+        self.take_published_digests()
     }
 
     fn commit_back(&mut self) -> Result<(), ApplyError> {
@@ -226,6 +230,7 @@ impl Run<'_> {
         };
         if !differs(self)?.is_empty() {
             self.step(Step::Publish, |run| {
+                let paths = run.committed_paths()?;
                 match run.work.git.commit(&paths, TAKING_BACK) {
                     Ok(_) | Err(GitError::NothingToCommit) => Ok(()),
                     Err(error) => Err(ApplyError::CommitRefused(error)),

@@ -70,7 +70,8 @@ pub fn run(args: &DecryptArgs, context: &Context) -> Result<(), CliError> {
         warn(context, &label, plain.warnings());
         print(plain.tree(), path.as_ref(), output, &options, &what)?
     };
-    flags.write(context, plain.expose(), Mode::Exact(0o600))
+    flags.write(context, plain.expose(), Mode::Exact(0o600))?;
+    Ok(())
 }
 
 fn print(

@@ -2,16 +2,18 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "edge: reads and writes the record of the repository"
+    reason = "edge: looks where a record is kept"
 )]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::cli::check::gather;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
-use crate::inventory::{DIGESTS_PATH, Digests, DocumentDigest};
-use crate::repo::atomic_write::{self, Mode};
+use crate::inventory::{DIGESTS_PATH, DocumentDigest};
+use crate::repo::digest_file::{self, DigestFileError, IfMissing};
+use crate::repo::recognise::recognise;
 use crate::repo_path::RepoPath;
 use crate::sops::Document;
 
@@ -23,56 +25,61 @@ use crate::sops::Document;
 pub fn record(verified: &[(PathBuf, Document)], context: &Context) -> Result<(), CliError> {
     let (root, _) = gather::root(context)?;
     let root = std::fs::canonicalize(&root).unwrap_or(root);
-    write(&root, &root.join(DIGESTS_PATH), verified)
-}
-
-/// As [`record`], if there is a record already: for commands that write documents.
-///
-/// # Errors
-/// See [`record`].
-pub fn refresh(verified: &[(PathBuf, Document)], context: &Context) -> Result<(), CliError> {
-    let (root, _) = gather::root(context)?;
-    let root = std::fs::canonicalize(&root).unwrap_or(root);
-    let file = root.join(DIGESTS_PATH);
-    match file.exists() {
-        true => write(&root, &file, verified),
-        false => Ok(()),
+    let entries = verified.iter();
+    let entries: Vec<_> = entries.filter_map(|(p, d)| entry(&root, p, d)).collect();
+    match digest_file::bring_up_to_date(&root, &entries, IfMissing::Create) {
+        Ok(_) => Ok(()),
+        Err(error @ DigestFileError::Record(_)) => Err(CliError::from_error(&error).hint(format!(
+            "remove {DIGESTS_PATH}, then: cofferdam verify --record"
+        ))),
+        Err(error) => Err(CliError::from_error(&error)),
     }
 }
 
-fn write(root: &Path, file: &Path, verified: &[(PathBuf, Document)]) -> Result<(), CliError> {
-    let failed = |error: &dyn std::error::Error| {
-        CliError::failed(format!("cannot record in {DIGESTS_PATH}")).caused_by(error)
-    };
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(failed(&error)),
-    };
-    let mut digests = match &text {
-        Some(text) => Digests::parse(text).map_err(|error| {
-            CliError::from_error(&error).hint(format!(
-                "remove {DIGESTS_PATH}, then: cofferdam verify --record"
-            ))
-        })?,
-        None => Digests::default(),
-    };
-    digests.retain(|path| path.under(root).is_file());
-    for (path, document) in verified {
-        let place = path.strip_prefix(root).ok();
-        let place = place.and_then(|path| RepoPath::from_path(path).ok());
-        if let (Some(place), Some(digest)) = (place, DocumentDigest::of(document)) {
-            digests.record(place, digest);
+/// Records documents that were just written, where their repository has a record; whether one changed. They are written
+/// already, so what is wrong with a record is a warning.
+pub fn refresh(written: &[(PathBuf, Document)], context: &Context) -> bool {
+    let mut by_root: BTreeMap<PathBuf, Vec<(RepoPath, DocumentDigest)>> = BTreeMap::new();
+    for (path, document) in written {
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        if let Some(root) = root_with_record(&path)
+            && let Some(entry) = entry(root, &path, document)
+        {
+            by_root.entry(root.to_owned()).or_default().push(entry);
         }
     }
-    let after = digests.to_text();
-    if text.as_deref() == Some(after.as_str()) {
-        return Ok(());
+    let mut has_changed = false;
+    for (root, entries) in by_root {
+        match digest_file::bring_up_to_date(&root, &entries, IfMissing::Leave) {
+            Ok(changed) => has_changed |= changed,
+            Err(error) => context.ui.warn(error.warning()),
+        }
     }
-    if let Some(folder) = file.parent() {
-        atomic_write::create_folder(folder, 0o755).map_err(|error| failed(&error))?;
+    has_changed
+}
+
+/// As [`refresh`], of a document's bytes.
+pub fn refresh_bytes(path: &Path, bytes: &[u8], context: &Context) -> bool {
+    // As a check reads it, by name and content, whatever format was asked for.
+    let store = recognise(&path.to_string_lossy(), bytes);
+    let document = store.and_then(|store| Document::parse(store, bytes.to_vec()).ok());
+    document.is_some_and(|document| refresh(&[(path.to_owned(), document)], context))
+}
+
+fn entry(root: &Path, path: &Path, document: &Document) -> Option<(RepoPath, DocumentDigest)> {
+    let place = RepoPath::from_path(path.strip_prefix(root).ok()?).ok()?;
+    Some((place, DocumentDigest::of(document)?))
+}
+
+/// The root of the repository around a file, if a record is kept there; found without git, which may be missing.
+fn root_with_record(path: &Path) -> Option<&Path> {
+    for folder in path.ancestors().skip(1) {
+        if folder.join(DIGESTS_PATH).is_file() {
+            return Some(folder);
+        }
+        if folder.join(".git").exists() {
+            return None;
+        }
     }
-    let before = text.as_deref().map(str::as_bytes);
-    atomic_write::replace_expecting(file, before, after.as_bytes(), Mode::Keep)
-        .map_err(|error| failed(&error))
+    None
 }

@@ -118,11 +118,16 @@ impl FileFlags {
             .map_err(|e| CliError::failed(format!("cannot read {}", file.display())).caused_by(&e))
     }
 
-    /// Writes the result where the flags say; a new file gets `mode`.
+    /// Writes the result where the flags say; a new file gets `mode`. The file that was written; none: it was printed.
     ///
     /// # Errors
     /// The system's.
-    pub fn write(&self, context: &Context, bytes: &[u8], mode: Mode) -> Result<(), CliError> {
+    pub fn write(
+        &self,
+        context: &Context,
+        bytes: &[u8],
+        mode: Mode,
+    ) -> Result<Option<PathBuf>, CliError> {
         let target = if self.in_place {
             self.file.as_ref()
         } else {
@@ -130,14 +135,14 @@ impl FileFlags {
         };
         let Some(target) = target else {
             context.ui.answer_bytes(bytes)?;
-            return Ok(());
+            return Ok(None);
         };
         let path = context.resolve(target);
         // A link is followed, as sops does; what it points at is replaced.
         let path = std::fs::canonicalize(&path).unwrap_or(path);
         let mode = if path.exists() { Mode::Keep } else { mode };
         atomic_write::replace(&path, bytes, mode)?;
-        Ok(())
+        Ok(Some(path))
     }
 
     /// How the result is printed: the flag, else what `.sops.yaml` says.

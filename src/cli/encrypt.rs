@@ -5,6 +5,7 @@ use clap::Args;
 
 use crate::cli::context::Context;
 use crate::cli::decrypt::warn;
+use crate::cli::digest_record;
 use crate::cli::document_flags::{self, Config, FileFlags};
 use crate::cli::encrypt_staged;
 use crate::cli::error::CliError;
@@ -124,7 +125,10 @@ pub fn run(args: &EncryptArgs, context: &Context) -> Result<(), CliError> {
         }
     })?;
     warn(context, &flags.label(), &encrypted.warnings);
-    flags.write(context, &encrypted.bytes, Mode::Default)
+    if let Some(path) = flags.write(context, &encrypted.bytes, Mode::Default)? {
+        digest_record::refresh_bytes(&path, &encrypted.bytes, context);
+    }
+    Ok(())
 }
 
 fn rule_of<'c>(

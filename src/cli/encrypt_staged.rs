@@ -10,10 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cli::check::gather;
 use crate::cli::context::Context;
 use crate::cli::decrypt::warn;
+use crate::cli::digest_record;
 use crate::cli::document_flags;
 use crate::cli::encrypt::keys_of;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::init::material::MAX_TEXT;
+use crate::inventory::DIGESTS_PATH;
 use crate::policy::facts::{is_named_secret, is_tool_file};
 use crate::repo::atomic_write::{self, Mode};
 use crate::repo::git::Git;
@@ -81,6 +83,7 @@ pub fn run(context: &Context) -> Result<(), CliError> {
         let encrypted = encrypted(path, &plain, folder, rule, &files, context)?;
         made.push((path.clone(), plain, encrypted));
     }
+    let mut recorded = false;
     for (path, plain, encrypted) in &made {
         atomic_write::replace_expecting(
             &path.under(&root),
@@ -89,11 +92,15 @@ pub fn run(context: &Context) -> Result<(), CliError> {
             Mode::Keep,
         )?;
         context.ui.answer(format!("encrypted {path}"));
+        recorded |= digest_record::refresh_bytes(&path.under(&root), encrypted, context);
     }
     if made.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = made.iter().map(|(path, ..)| path.as_str()).collect();
+    let mut names: Vec<&str> = made.iter().map(|(path, ..)| path.as_str()).collect();
+    if recorded {
+        names.push(DIGESTS_PATH);
+    }
     Err(CliError::new(
         Kind::Findings,
         format!("{} about to be committed in the clear, encrypted now", match made.len() {

@@ -1,4 +1,4 @@
-//! `.cofferdam/digests.toml`: what each document looked like when it was last verified with an identity.
+//! `.cofferdam/digests.toml`: what each document looked like when it was last verified, or written, with an identity.
 //!
 //! It lets `check` find, without an identity, a document whose values somebody changed under a MAC that was made for others:
 //! by hand, in a merge, by a tool that knows no SOPS. Whoever writes a document by SOPS makes a new MAC; of such a document
@@ -16,7 +16,7 @@ use crate::sops::leaves::LeafContent;
 /// Where the record stands, relative to the repository's root.
 pub const DIGESTS_PATH: &str = ".cofferdam/digests.toml";
 
-const HEADER: &str = "# What documents looked like when they were last verified, written by cofferdam verify --record; it holds no secret.\n";
+const HEADER: &str = "# What documents looked like when cofferdam last verified or wrote them. It holds no secret. Anew: cofferdam verify --record\n";
 
 /// What a document looks like: a name of its MAC, and a digest of all that the MAC should speak for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,9 @@ pub struct Digests(BTreeMap<RepoPath, DocumentDigest>);
 /// Why the record could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DigestsError {
+    /// Not UTF-8.
+    #[error("{DIGESTS_PATH} is damaged")]
+    NotText(#[source] std::str::Utf8Error),
     /// Not TOML.
     #[error("{DIGESTS_PATH} is damaged")]
     Malformed(#[source] toml_edit::TomlError),
@@ -92,6 +95,17 @@ impl DocumentDigest {
 }
 
 impl Digests {
+    /// Reads the record's file; none: it is not there, and nothing is recorded.
+    ///
+    /// # Errors
+    /// See [`DigestsError`].
+    pub fn read(bytes: Option<&[u8]>) -> Result<Self, DigestsError> {
+        match bytes {
+            Some(bytes) => Self::parse(std::str::from_utf8(bytes).map_err(DigestsError::NotText)?),
+            None => Ok(Self::default()),
+        }
+    }
+
     /// Reads the record.
     ///
     /// # Errors
@@ -149,6 +163,14 @@ impl Digests {
         self.0.insert(path, digest);
     }
 
+    /// What is recorded here, and is not, or not so, in `other`.
+    pub fn beyond(&self, other: &Self) -> Vec<(RepoPath, DocumentDigest)> {
+        let own = self.0.iter();
+        let own = own.filter(|(path, digest)| other.0.get(*path) != Some(digest));
+        own.map(|(path, digest)| (path.clone(), digest.clone()))
+            .collect()
+    }
+
     /// Forgets documents for which `is_there` is not true.
     pub fn retain(&mut self, is_there: impl Fn(&RepoPath) -> bool) {
         self.0.retain(|path, _| is_there(path));
@@ -166,6 +188,71 @@ impl Digests {
         } else {
             Standing::Changed
         }
+    }
+}
+
+/// What the record's file is to hold once `verified` are recorded, and documents forgotten for which `is_there` is not true.
+/// None: what it holds.
+///
+/// # Errors
+/// See [`DigestsError`].
+pub fn brought_up_to_date(
+    file: Option<&[u8]>,
+    verified: &[(RepoPath, DocumentDigest)],
+    is_there: impl Fn(&RepoPath) -> bool,
+) -> Result<Option<Vec<u8>>, DigestsError> {
+    let mut digests = Digests::read(file)?;
+    digests.retain(is_there);
+    for (path, digest) in verified {
+        digests.record(path.clone(), digest.clone());
+    }
+    let text = digests.to_text().into_bytes();
+    Ok((file != Some(&text)).then_some(text))
+}
+
+/// What puts the record's file back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PutBack {
+    /// It stays as it is.
+    Stay,
+    /// It goes.
+    Remove,
+    /// It gets these bytes.
+    Write(Vec<u8>),
+}
+
+/// Tells what puts the record's file back that held `first` before a run recorded `documents`, and holds `now`; none: it is
+/// not there.
+///
+/// It is byte for byte as at first if nobody but the run changed what it says; else what somebody recorded meanwhile of other
+/// documents stays. One that cannot be read, or that somebody removed, is left alone.
+pub fn put_back<'a>(
+    now: Option<&[u8]>,
+    first: Option<&[u8]>,
+    documents: impl IntoIterator<Item = &'a RepoPath>,
+    is_there: impl Fn(&RepoPath) -> bool,
+) -> PutBack {
+    if now.is_none() || now == first {
+        return PutBack::Stay;
+    }
+    let (Ok(mut digests), Ok(mut before)) = (Digests::read(now), Digests::read(first)) else {
+        return PutBack::Stay;
+    };
+    // The run has forgotten those that were gone by then.
+    digests.retain(&is_there);
+    before.retain(&is_there);
+    for path in documents {
+        match before.0.get(path) {
+            Some(digest) => digests.record(path.clone(), digest.clone()),
+            None => {
+                digests.0.remove(path);
+            }
+        }
+    }
+    match first {
+        Some(first) if digests == before => PutBack::Write(first.to_owned()),
+        None if digests == before => PutBack::Remove,
+        _ => PutBack::Write(digests.to_text().into_bytes()),
     }
 }
 
@@ -242,7 +329,70 @@ mod tests {
         ] {
             assert!(Digests::parse(text).is_err(), "{text:?}");
         }
+        assert!(Digests::read(Some(b"\xff")).is_err() && Digests::read(None).is_ok());
         let odd = "version = 1\n[documents]\n\"../a\" = { mac = \"00\", values = \"00\" }\n";
         assert!(matches!(Digests::parse(odd), Err(DigestsError::Entry(_))));
+    }
+
+    fn named(name: &str, values: &str) -> (RepoPath, DocumentDigest) {
+        let digest = DocumentDigest {
+            mac: "00".to_owned(),
+            values: values.to_owned(),
+        };
+        (RepoPath::new(name).unwrap(), digest)
+    }
+
+    fn text(entries: &[(&str, &str)]) -> Vec<u8> {
+        let entries = entries.iter().map(|(name, values)| named(name, values));
+        Digests(entries.collect()).to_text().into_bytes()
+    }
+
+    #[test]
+    fn what_was_verified_is_recorded_and_what_is_gone_forgotten() {
+        let is_there = |path: &RepoPath| path.as_str() != "gone";
+        let update = |file: Option<&[u8]>| brought_up_to_date(file, &[named("a", "11")], is_there);
+        assert_eq!(update(None).unwrap(), Some(text(&[("a", "11")])));
+        let before = text(&[("a", "22"), ("b", "33"), ("gone", "44")]);
+        let after = text(&[("a", "11"), ("b", "33")]);
+        assert_eq!(update(Some(&before)).unwrap().as_ref(), Some(&after));
+        assert_eq!(update(Some(&after)).unwrap(), None);
+        let [before, after] = [before, after].map(|text| Digests::read(Some(&text)).unwrap());
+        assert_eq!(after.beyond(&before), [named("a", "11")]);
+        for damaged in [&b"version = 2\n"[..], b"\xff"] {
+            assert!(update(Some(damaged)).is_err());
+        }
+    }
+
+    #[test]
+    fn the_record_goes_back_to_its_bytes_unless_somebody_else_recorded() {
+        let documents = [named("a", "").0, named("new", "").0];
+        let is_there = |path: &RepoPath| path.as_str() != "gone";
+        let back =
+            |now: Option<&[u8]>, first: Option<&[u8]>| put_back(now, first, &documents, is_there);
+        // Not as we print it, and with somebody's comment.
+        let first = b"# ours\nversion=1\n[documents]\ngone={mac='00',values='44'}\na={mac='00',values='22'}\n";
+        let run = brought_up_to_date(
+            Some(first),
+            &[named("a", "11"), named("new", "55")],
+            is_there,
+        );
+        let run = run.unwrap().unwrap();
+        assert_eq!(
+            back(Some(&run), Some(first)),
+            PutBack::Write(first.to_vec())
+        );
+        assert_eq!(back(Some(&run), None), PutBack::Remove);
+        // Somebody verified another document meanwhile.
+        let theirs = brought_up_to_date(Some(&run), &[named("other", "66")], is_there);
+        let theirs = theirs.unwrap().unwrap();
+        let kept = text(&[("a", "22"), ("other", "66")]);
+        assert_eq!(back(Some(&theirs), Some(first)), PutBack::Write(kept));
+        let kept = text(&[("other", "66")]);
+        assert_eq!(back(Some(&theirs), None), PutBack::Write(kept));
+        // What cannot be read, was never changed, or was removed, stays so.
+        assert_eq!(back(Some(first), Some(first)), PutBack::Stay);
+        assert_eq!(back(Some(b"<<<<<<<"), Some(first)), PutBack::Stay);
+        assert_eq!(back(Some(&run), Some(b"<<<<<<<")), PutBack::Stay);
+        assert_eq!(back(None, Some(first)), PutBack::Stay);
     }
 }

@@ -69,6 +69,9 @@ pub struct ReviewBranch {
 pub enum Step {
     /// Keep copies of our own files that are about to change.
     Keep,
+    /// Keep a copy of the record of verified documents, or know that there is none. Without this, as in a run that an earlier
+    /// version began, nothing could be put back, and the record is left alone.
+    KeepDigests,
     /// Have git ignore the journal.
     Prepare,
     /// Begin the branch that the run commits to.

@@ -179,6 +179,7 @@ fn is_everybodys(step: &Step) -> bool {
         | Step::Record
         | Step::Withdraw { .. } => true,
         Step::Keep
+        | Step::KeepDigests
         | Step::Branch
         | Step::Offer
         | Step::Prepare
