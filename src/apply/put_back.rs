@@ -232,7 +232,7 @@ impl Run<'_> {
     /// Takes our line out again; what somebody else wrote meanwhile stays.
     fn restore_gitignore(&self) -> Result<(), ApplyError> {
         let target = self.work.root.join(GITIGNORE_PATH);
-        let kept = read_optional(&self.journal.slot(Side::Before, "gitignore"))?;
+        let kept = self.first_bytes("gitignore", GITIGNORE_PATH)?;
         let Some(now) = read_optional(&target)? else {
             return Ok(());
         };

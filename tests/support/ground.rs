@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cofferdam::apply::JournalFile;
+use cofferdam::inventory::digests::{DIGESTS_PATH, Digests, Standing};
 use cofferdam::keys::key_file::KeyFile;
 use cofferdam::keys::{Identity, IdentitySet, Recipient};
 use cofferdam::keystore::sealed;
@@ -287,6 +288,21 @@ impl<'s> Ground<'s> {
         self.git(&["commit", "-q", "-m", "age"]);
     }
 
+    /// What the record of verified documents says of one of them, as it is here.
+    pub fn standing(&self, path: &RepoPath) -> Standing {
+        let record = std::fs::read(self.repository().join(DIGESTS_PATH)).ok();
+        let record = Digests::read(record.as_deref()).unwrap();
+        record.standing(path, &parse(path, self.read(path)))
+    }
+
+    /// The record says of every document that it is as it was verified.
+    #[track_caller]
+    pub fn expect_recorded(&self, when: &str) {
+        for path in &self.documents {
+            assert_eq!(self.standing(path), Standing::Verified, "{when}: {path}");
+        }
+    }
+
     /// The unfinished run's journal.
     pub fn unfinished(&self) -> Option<JournalFile> {
         JournalFile::unfinished(&self.repository()).unwrap()
@@ -412,6 +428,7 @@ impl<'s> Ground<'s> {
     #[track_caller]
     pub fn expect_split(&self, before: &Ground<'_>, when: &str) {
         self.expect_readable(when);
+        self.expect_recorded(when);
         let ledger = self.ledger();
         let shared = recipient(&self.folder.join("shared.txt"));
         let [laptop, recovery] =
