@@ -17,11 +17,12 @@ use std::process::Command;
 
 use cofferdam::journal::Entry;
 use cofferdam::plan::Plan;
+use cofferdam::topology;
 use regex::Regex;
 use support::{COFFERDAM, Ran, Sandbox, copy_folder, have_peers, tests_folder};
 
 /// The pages that stand at the project's root and in its folder of documents.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 14] = [
     "README.md",
     "ARCHITECTURE.md",
     "SECURITY.md",
@@ -31,6 +32,11 @@ const PAGES: [&str; 9] = [
     "docs/policies.md",
     "docs/runtime.md",
     "docs/komodo.md",
+    "docs/topology.md",
+    "docs/kubernetes.md",
+    "docs/receipts.md",
+    "docs/hooks.md",
+    "docs/leaks.md",
 ];
 
 fn root() -> &'static Path {
@@ -369,6 +375,140 @@ fn the_journal_lines_shown_are_entries() {
     for line in lines {
         let entry: Entry = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
         assert_eq!(serde_json::to_string(&entry).unwrap(), line);
+    }
+}
+
+/// Whole examples parse; in parts of one every key is known and has a value of its type.
+#[test]
+fn the_topologies_shown_are_ones() {
+    let text = page("docs/topology.md");
+    let mut whole = 0;
+    for block in blocks(&text, "toml") {
+        let problems = topology::parse(&block, "cofferdam.toml").err();
+        let problems = problems.unwrap_or_default();
+        let is_whole = block.starts_with("version = 1\n");
+        whole += usize::from(is_whole);
+        let wrong: Vec<&topology::TopologyProblem> = problems
+            .iter()
+            .filter(|p| {
+                is_whole
+                    || ["unknown key", "must be", "not TOML"]
+                        .iter()
+                        .any(|word| p.message.contains(word))
+            })
+            .collect();
+        assert!(wrong.is_empty(), "{block}\n{wrong:#?}");
+    }
+    assert!(whole > 0, "no example is whole");
+}
+
+/// Every table that the parser reads, each with a key that it cannot know: it answers with those that it does.
+const ASKED: &str = r#"
+asked = 1
+[[dismissed]]
+asked = 1
+[recovery]
+asked = 1
+[operators.o]
+asked = 1
+[zones.z]
+asked = 1
+files = [{ asked = 1 }]
+[shared.s]
+asked = 1
+[hosts.h]
+asked = 1
+[clusters.c]
+asked = 1
+secrets = [{ asked = 1 }]
+[gate]
+asked = 1
+[publish]
+asked = 1
+[sealed]
+asked = 1
+"#;
+
+/// The keys that the parser knows, by the title that it gives a table.
+fn known_keys() -> Vec<(String, BTreeSet<String>)> {
+    let unlike = "qqqqqqqqqqqqqqqqqqqqqqqq";
+    let problems = topology::parse(&ASKED.replace("asked", unlike), "f").unwrap_err();
+    let mut known = Vec::new();
+    for problem in problems {
+        let Some((title, _)) = problem.message.split_once(": unknown key") else {
+            continue;
+        };
+        let hint = problem.hint.unwrap();
+        let keys = hint.strip_prefix("known here: ").expect("a list of keys");
+        let keys = keys.split(", ").map(str::to_owned).collect();
+        known.push((title.to_owned(), keys));
+    }
+    known
+}
+
+/// The first column of the tables of keys, by the heading above.
+fn keys_of_the_page(text: &str) -> Vec<(String, BTreeSet<String>)> {
+    let mut found: Vec<(String, BTreeSet<String>)> = Vec::new();
+    let (mut heading, mut in_table) = (String::new(), false);
+    for line in text.lines() {
+        if line.starts_with('#') {
+            heading = line.trim_start_matches(['#', ' ']).to_owned();
+        } else if line.starts_with("| key |") {
+            in_table = true;
+            found.push((heading.clone(), BTreeSet::new()));
+        } else if let (true, Some(row)) = (in_table, line.strip_prefix("| `")) {
+            let key = row.split('`').next().unwrap().to_owned();
+            found.last_mut().unwrap().1.insert(key);
+        }
+        in_table &= line.starts_with('|');
+    }
+    found
+}
+
+/// A key that the parser learns or forgets needs its line in the page.
+#[test]
+fn the_page_of_the_topology_names_every_key() {
+    let text = page("docs/topology.md");
+    let known = known_keys();
+    let shown = keys_of_the_page(&text);
+    for (title, heading, nth) in [
+        ("[recovery]", "[recovery]", 0),
+        ("operator o", "[operators.NAME]", 0),
+        ("zone z", "[zones.NAME]", 0),
+        ("zone z: files", "files", 0),
+        ("shared entry s", "[shared.NAME]", 0),
+        ("host h", "[hosts.NAME]", 0),
+        ("cluster c", "[clusters.NAME]", 0),
+        ("cluster c: secrets", "[clusters.NAME]", 1),
+        ("[gate]", "[gate]", 0),
+        ("[publish]", "[publish]", 0),
+        ("cofferdam.toml: dismissed", "[[dismissed]]", 0),
+        ("[sealed]", "[sealed]", 0),
+    ] {
+        let keys = known.iter().find(|(found, _)| found == title);
+        let (_, keys) = keys.unwrap_or_else(|| panic!("the parser reads no {title}"));
+        let mut tables = shown.iter().filter(|(found, _)| found == heading);
+        let (_, listed) = tables.nth(nth).expect(heading);
+        assert_eq!(listed, keys, "docs/topology.md, {heading}");
+    }
+    assert_eq!(shown.len(), 12, "tables of keys");
+
+    let (_, sections) = known.iter().find(|(t, _)| t == "cofferdam.toml").unwrap();
+    for section in sections {
+        let heading = Regex::new(&format!(r"(?m)^## \[*{section}(\.NAME)?\]*$")).unwrap();
+        assert!(heading.is_match(&text), "docs/topology.md has no {section}");
+    }
+
+    // A table of a new kind has to be asked as well.
+    let table = Regex::new(r#"(?:\.tables?\(|\.entries\(root,\s*)"([a-z_]+)""#).unwrap();
+    let folder = root().join("src/topology/parse");
+    for (path, source) in sources() {
+        if path.starts_with(&folder) {
+            for found in table.captures_iter(&source) {
+                let name = Regex::new(&format!(r"(?m)^\[*{}\b", &found[1])).unwrap();
+                assert!(name.is_match(ASKED), "{}: {}", path.display(), &found[1]);
+            }
+        }
     }
 }
 
