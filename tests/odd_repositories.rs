@@ -15,6 +15,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use support::homeops::Homeops;
+use support::runtime::private_memory;
 use support::{COFFERDAM, Ran, Sandbox, have_peers, tests_folder};
 
 const RULES: &str = "creation_rules:\n  - path_regex: .*\n    age: age1y9w8ltdtzmjusvk9h43kevq8nxspu48xttzha80v6lsgkmse6c5qnr0rss\n    odd_field: 1\n";
@@ -166,6 +168,58 @@ fn files_of_100_megabytes() {
     });
     let (check, _) = odd.survives(0);
     assert!(check.contains("large.sops.env"), "{check}");
+}
+
+/// Gigabytes of nothing beside the secrets: looked at in pieces, with less memory than one of them would take.
+#[test]
+fn files_that_no_memory_would_hold() {
+    if !have_peers(&["git", "sops"]) {
+        return;
+    }
+    let (homeops, _) = Homeops::prepared();
+    let tree = homeops.repository();
+    let stack = "docker/stacks/kasm/newt";
+    for (name, size) in [("disk.img", 1 << 40), ("docker/stacks/dump.yaml", 5 << 30)] {
+        let file = std::fs::File::create(tree.join(name)).unwrap();
+        file.set_len(size).unwrap();
+    }
+    let run = |args: &[&str]| {
+        let mut command = homeops.sandbox.command("sh", &tree);
+        // Address space, in KiB; what is used of it is less.
+        let script = "ulimit -v 1500000; exec \"$0\" \"$@\"";
+        command.args(["-c", script, COFFERDAM]).args(args);
+        Ran::of(command.env("SOPS_AGE_KEY_FILE", homeops.keys_file()))
+    };
+    run(&["plan", "split"]).expect_code(0);
+    run(&["verify"]).expect_code(0);
+    run(&["exposure"]).expect_code(0);
+    run(&["status"]).expect_code(3);
+    let checked = run(&["check"]).expect_code(3);
+    assert!(!checked.stdout.contains("disk.img"), "{}", checked.stdout);
+    let memory = private_memory();
+    let memory = memory
+        .as_ref()
+        .map(|memory| memory.path().to_str().unwrap());
+    let unseal = memory.map(|memory| ["unseal", "--root", memory, "--dry-run", "--dir", stack]);
+    if let Some(unseal) = &unseal {
+        run(unseal).expect_code(0);
+    }
+
+    // One that may be a document is not passed over.
+    let document = std::fs::read(tree.join(stack).join(".sops.env")).unwrap();
+    let line = [[b'x'; 1023].as_slice(), b"\n"].concat();
+    let large = [line.repeat(65 << 10), document].concat();
+    std::fs::write(tree.join(stack).join("large.sops.env"), large).unwrap();
+    let plan = run(&["plan", "split"]).expect_code(1);
+    let told = format!("{stack}/large.sops.env looks like a SOPS document");
+    assert!(plan.stderr.contains(&told), "{}", plan.stderr);
+    assert!(plan.stderr.contains("64 MiB"), "{}", plan.stderr);
+    let checked = run(&["check"]).expect_code(3);
+    assert!(checked.stdout.contains("64 MiB"), "{}", checked.stdout);
+    for args in unseal.iter().map(|args| &args[..]).chain([&["verify"][..]]) {
+        let refused = run(args).expect_code(1);
+        assert!(refused.stderr.contains("64 MiB"), "{}", refused.stderr);
+    }
 }
 
 #[test]

@@ -11,11 +11,15 @@ use crate::journal::{Entry, guards};
 use crate::keys::Recipient;
 use crate::plan::PlannedDocument;
 use crate::plan::late::Late;
+use crate::repo::content;
 use crate::repo::git::{Oid, TreeEntry};
 use crate::repo::recognise::recognise;
 use crate::repo::scan::Scan;
 use crate::repo_path::RepoPath;
 use crate::sops::document::Document;
+
+/// Up to this size, in bytes, some dozens of files are read at a time.
+const SMALL: u64 = 512 << 10;
 
 /// What looking again found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,20 +135,30 @@ impl Run<'_> {
     ) -> Result<Vec<String>, ApplyError> {
         files.retain(|_, entry| entry.mode.starts_with("100"));
         let files: Vec<(String, Oid)> = files.into_iter().map(|(p, e)| (p, e.oid)).collect();
+        let oids: Vec<&Oid> = files.iter().map(|(_, oid)| oid).collect();
+        let sizes = self.work.git.sizes(&oids)?;
+        let files = files.iter().zip(sizes);
+        // No plan has a document of that size.
+        let files = files.filter(|(_, size)| size.is_none_or(|size| size <= content::LARGEST));
+        let files: Vec<_> = files.collect();
         let mut found = Vec::new();
-        // A few at a time: a repository may hold large files.
-        for some in files.chunks(64) {
-            let oids: Vec<&Oid> = some.iter().map(|(_, oid)| oid).collect();
-            for ((path, _), bytes) in some.iter().zip(self.work.git.cat_files(&oids)?) {
-                let wrapped = recognise(path, &bytes)
-                    .and_then(|store| Document::parse(store, bytes).ok())
-                    .is_some_and(|d| {
-                        let path = RepoPath::new(path.as_str()).ok();
-                        let gone = path.map_or_else(|| gone.to_vec(), |p| self.gone_at(&p, gone));
-                        guards::needs_what_leaves(d.recipients(), &gone)
-                    });
-                if wrapped {
-                    found.push(path.clone());
+        // A few at a time, and large ones alone.
+        let is_small = |size: Option<u64>| size.is_some_and(|size| size <= SMALL);
+        for some in files.chunk_by(|(_, a), (_, b)| is_small(*a) && is_small(*b)) {
+            for some in some.chunks(64) {
+                let oids: Vec<&Oid> = some.iter().map(|((_, oid), _)| oid).collect();
+                for (((path, _), _), bytes) in some.iter().zip(self.work.git.cat_files(&oids)?) {
+                    let wrapped = recognise(path, &bytes)
+                        .and_then(|store| Document::parse(store, bytes).ok())
+                        .is_some_and(|d| {
+                            let path = RepoPath::new(path.as_str()).ok();
+                            let gone =
+                                path.map_or_else(|| gone.to_vec(), |p| self.gone_at(&p, gone));
+                            guards::needs_what_leaves(d.recipients(), &gone)
+                        });
+                    if wrapped {
+                        found.push(path.clone());
+                    }
                 }
             }
         }

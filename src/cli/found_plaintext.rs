@@ -14,7 +14,7 @@ use crate::cli::error::CliError;
 use crate::cli::plaintexts;
 use crate::exec::folder;
 use crate::keys::IdentitySet;
-use crate::repo::Git;
+use crate::repo::{Git, content};
 use crate::secret::SecretBytes;
 use crate::sops::EmitOptions;
 
@@ -40,7 +40,7 @@ pub fn is_decrypted_here(
         if git.tracked().ok()?.contains(&file_below) {
             return Some(false);
         }
-        let content = SecretBytes::new(std::fs::read(file).ok()?);
+        let content = SecretBytes::new(content::whole(file).ok()?);
         let versions = git.file_versions().ok()?;
         let oids: Vec<_> = versions
             .iter()

@@ -13,7 +13,7 @@ use crate::exec::Named;
 use crate::exec::environment::Choice;
 use crate::keys::IdentitySet;
 use crate::keystore::Lookup;
-use crate::repo::recognise;
+use crate::repo::{content, recognise};
 use crate::secret::SecretBytes;
 use crate::sops::cipher::LeafCipher;
 use crate::sops::leaf;
@@ -141,7 +141,7 @@ fn plain_name(name: &str) -> Option<String> {
 /// Whether it is a file of creation rules, which has the same form of name, and no document.
 fn is_rules(name: &str, path: &Path) -> bool {
     matches!(name, ".sops.yaml" | ".sops.yml")
-        && std::fs::read(path).is_ok_and(|source| recognise::recognise(name, &source).is_none())
+        && content::whole(path).is_ok_and(|source| recognise::recognise(name, &source).is_none())
 }
 
 /// A document that could not be read, parsed or opened.
@@ -179,7 +179,7 @@ pub fn open_each(
     let mut read = Vec::new();
     let mut failed = Vec::new();
     for source in sources {
-        let bytes = std::fs::read(&source.path)
+        let bytes = content::whole(&source.path)
             .map_err(|e| CliError::failed(format!("cannot read {}", source.label)).caused_by(&e))?;
         match parse(&source.label, bytes) {
             Ok(document) => read.push((source, document)),

@@ -22,6 +22,7 @@ use crate::inventory::{Digest, DocumentFacts, Reach, ReaderKind, RepoFacts, Targ
 use crate::keys::IdentitySet;
 use crate::keystore::{self, Lookup, Surroundings};
 use crate::ledger::{LEDGER_PATH, Ledger};
+use crate::repo::content;
 use crate::repo::git::{Git, GitError};
 use crate::repo::lock::{LockError, RunLock};
 use crate::repo::scan::{Found, Scan, Skipped};
@@ -153,6 +154,11 @@ impl Project {
                     target.display()
                 ),
                 Skipped::Unreadable(reason) => format!("cannot read {}: {reason}", path.display()),
+                Skipped::TooLarge => format!(
+                    "{} looks like a SOPS document and was not looked into: {}; take it out of the repository, or let git ignore it",
+                    path.display(),
+                    content::too_large()
+                ),
                 _ => format!("{} was not looked into", path.display()),
             })
             .collect();

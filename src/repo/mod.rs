@@ -4,6 +4,7 @@
 
 pub mod atomic_write;
 pub mod batch_write;
+pub mod content;
 pub mod digest_file;
 pub mod durable;
 pub mod git;

@@ -8,13 +8,54 @@ use regex::bytes::Regex;
 use crate::keys::Identity;
 use crate::sops::store::{Store, detect};
 
+// The MAC is encrypted in every document, whatever its leaves are.
+static TOKEN: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"ENC\[AES256_GCM,").ok());
+static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("lastmodified").ok());
+
+/// What speaks for a document in a file that is looked at piece by piece.
+#[derive(Debug, Default)]
+pub struct Signs {
+    token: bool,
+    date: bool,
+    metadata: bool,
+    nul: bool,
+}
+
+impl Signs {
+    /// Looks at one more piece; `closely` if the file is too large to ask [`recognise`].
+    pub fn see(&mut self, piece: &[u8], closely: bool) {
+        self.token = self.token || is_match(&TOKEN, piece);
+        self.date = self.date || is_match(&DATE, piece);
+        if closely {
+            self.metadata = self.metadata
+                || is_yaml(piece)
+                || is_match(&JSON_KEY, piece)
+                || is_dotenv(piece)
+                || is_ini(piece);
+            self.nul = self.nul || piece.contains(&0);
+        }
+    }
+
+    /// Notes a piece that is nothing but zeros.
+    pub fn see_nul(&mut self) {
+        self.nul = true;
+    }
+
+    /// Whether [`recognise`] has to be asked: without these it knows no document.
+    pub fn are_enough(&self) -> bool {
+        self.token && self.date
+    }
+
+    /// Whether what was looked at closely is text with a line that metadata have: archives and prose that hold documents are none.
+    pub fn is_a_document_likely(&self) -> bool {
+        self.metadata && !self.nul
+    }
+}
+
 /// The store of the SOPS document in `source`; none if it is no SOPS document.
 ///
 /// The name in `path` decides between stores that the content allows, as it does for sops.
 pub fn recognise(path: &str, source: &[u8]) -> Option<Store> {
-    // The MAC is encrypted in every document, whatever its leaves are.
-    static TOKEN: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"ENC\[AES256_GCM,").ok());
-    static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("lastmodified").ok());
     if !is_match(&TOKEN, source) || !is_match(&DATE, source) {
         return None;
     }
@@ -80,10 +121,12 @@ fn is_yaml(source: &[u8]) -> bool {
     is_match(&LINE, source)
 }
 
+static JSON_KEY: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#""sops"[ \t\r\n]*:"#).ok());
+
 fn is_json(source: &[u8]) -> bool {
-    static KEY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#""sops"[ \t\r\n]*:"#).ok());
     let first = source.iter().find(|byte| !byte.is_ascii_whitespace());
-    first == Some(&b'{') && is_match(&KEY, source)
+    first == Some(&b'{') && is_match(&JSON_KEY, source)
 }
 
 /// The JSON wrapper of the binary store holds one leaf, `data`.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use crate::repo::content::{self, Content};
 use crate::repo::git::{Git, GitError};
 use crate::repo::recognise::{identity_line, recognise};
 use crate::repo_path::RepoPath;
@@ -46,6 +47,8 @@ pub enum Skipped {
     OtherNameNotUtf8,
     /// It could not be read.
     Unreadable(String),
+    /// By what it holds it may be a SOPS document, of a size that nothing here opens.
+    TooLarge,
 }
 
 impl Skipped {
@@ -53,7 +56,7 @@ impl Skipped {
     pub fn is_problem(&self) -> bool {
         matches!(
             self,
-            Self::NameNotUtf8 | Self::Unreadable(_) | Self::OutsideDocument(_)
+            Self::NameNotUtf8 | Self::Unreadable(_) | Self::OutsideDocument(_) | Self::TooLarge
         )
     }
 }
@@ -183,10 +186,20 @@ pub fn documents_at(paths: &[PathBuf]) -> Result<Vec<FoundAt>, ScanError> {
             if !is_named && !std::fs::symlink_metadata(&path).is_ok_and(|m| m.is_file()) {
                 return Ok(None);
             }
-            let source = std::fs::read(&path).map_err(|source| ScanError::Read {
+            let read = |source| ScanError::Read {
                 path: path.clone(),
                 source,
-            })?;
+            };
+            let source = if is_named {
+                content::whole(&path).map_err(read)?
+            } else {
+                match content::of(&path).map_err(read)? {
+                    Content::Whole(source) => source,
+                    Content::Other(_) => return Ok(None),
+                    // To pass over what may be a document would be to say that there is none.
+                    Content::TooLarge => content::whole(&path).map_err(read)?,
+                }
+            };
             let store = recognise(&path.to_string_lossy(), &source);
             Ok((is_named || store.is_some()).then_some(FoundAt {
                 path,
@@ -229,11 +242,20 @@ fn look(root: &Path, path: PathBuf) -> Looked {
     if !kind.is_file() {
         return Looked::Skipped(path, Skipped::Special);
     }
-    let source = match std::fs::read(&file) {
-        Ok(source) => source,
-        Err(error) => return Looked::Skipped(path, Skipped::Unreadable(error.to_string())),
-    };
-    told(path, source)
+    match content::of(&file) {
+        Ok(Content::Whole(source)) => told(path, source),
+        Ok(Content::Other(identity)) => other(path, identity),
+        Ok(Content::TooLarge) => Looked::Skipped(path, Skipped::TooLarge),
+        Err(error) => Looked::Skipped(path, Skipped::Unreadable(error.to_string())),
+    }
+}
+
+/// A file that is no document.
+pub(super) fn other(path: PathBuf, identity: Option<usize>) -> Looked {
+    match RepoPath::from_path(&path) {
+        Ok(path) => Looked::Other(path, identity),
+        Err(_) => Looked::Skipped(path, Skipped::OtherNameNotUtf8),
+    }
 }
 
 /// What a regular file is by its bytes.
@@ -246,9 +268,8 @@ pub(super) fn told(path: PathBuf, source: Vec<u8>) -> Looked {
             source,
             store,
         }),
-        (Ok(path), None) => Looked::Other(path, identity),
         (Err(_), Some(_)) => Looked::Skipped(path, Skipped::NameNotUtf8),
-        (Err(_), None) => Looked::Skipped(path, Skipped::OtherNameNotUtf8),
+        (_, None) => other(path, identity),
     }
 }
 
@@ -259,8 +280,11 @@ fn link(root: &Path, file: &Path) -> Skipped {
     };
     let hides = !target.starts_with(root)
         && target.is_file()
-        && std::fs::read(&target)
-            .is_ok_and(|source| recognise(&file.to_string_lossy(), &source).is_some());
+        && match content::of(&target) {
+            Ok(Content::Whole(source)) => recognise(&file.to_string_lossy(), &source).is_some(),
+            Ok(Content::TooLarge) => true,
+            Ok(Content::Other(_)) | Err(_) => false,
+        };
     if hides {
         Skipped::OutsideDocument(target)
     } else {

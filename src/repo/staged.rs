@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 
 use crate::repo::git::{Git, IndexEntry, Oid};
-use crate::repo::scan::{Looked, Scan, ScanError, Skipped, told};
+use crate::repo::scan::{Looked, Scan, ScanError, Skipped, other, told};
 use crate::repo_path::RepoPath;
 
 /// A larger file is neither a document nor a configuration that a person looks at.
@@ -94,7 +94,7 @@ impl Staged {
         }
         take(&mut batch)?;
         // Named, so that rules are asked about them; not looked into.
-        looked.extend(large.into_iter().map(|path| told(path, Vec::new())));
+        looked.extend(large.into_iter().map(|path| other(path, None)));
         let scan = Scan::of_looked(looked);
         for document in &scan.documents {
             plain.remove(&document.path);

@@ -17,6 +17,7 @@ use crate::keys::Recipient;
 use crate::ledger::{LEDGER_PATH, Ledger};
 use crate::plan::drift::{StandingInput, drills, standing, wanted};
 use crate::policy::facts::{Before, Material, Record, Trouble, plaintext_names, records};
+use crate::repo::content;
 use crate::repo::git::{Git, GitError};
 use crate::repo::scan::{Scan, Skipped};
 use crate::repo::staged::Staged;
@@ -203,6 +204,10 @@ fn skipped(path: &Path, why: &Skipped) -> Trouble {
             target.display()
         ),
         Skipped::Unreadable(reason) => reason.clone(),
+        Skipped::TooLarge => format!(
+            "it looks like a SOPS document, but {}",
+            content::too_large()
+        ),
         other => format!("{other:?}"),
     };
     Trouble {

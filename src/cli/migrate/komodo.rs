@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
+use crate::cli::init::material::MAX_TEXT;
 use crate::cli::project::discover;
 use crate::evidence::{DocumentFacts, Sources, compose};
 use crate::migration::{Migrated, Stack, migrated};
@@ -169,8 +170,13 @@ fn material(git: &Git) -> Result<(Texts, Sources), CliError> {
             continue;
         }
         let file = path.under(git.root());
-        let text = match std::fs::read_to_string(&file) {
-            Ok(text) => text,
+        let text = match std::fs::metadata(&file).and_then(|found| {
+            // Nobody writes a larger one by hand.
+            let is_small = found.len() <= MAX_TEXT;
+            is_small.then(|| std::fs::read_to_string(&file)).transpose()
+        }) {
+            Ok(Some(text)) => text,
+            Ok(None) => continue,
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => continue,
             Err(error) => {
                 return Err(CliError::failed(format!("cannot read {path}")).caused_by(&error));

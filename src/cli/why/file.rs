@@ -10,6 +10,7 @@ use crate::keys::Recipient;
 use crate::keystore::Lookup;
 use crate::ledger::State;
 use crate::plan::drift::{StandingInput, wanted};
+use crate::repo::content;
 use crate::repo::recognise::{by_name, recognise};
 use crate::repo_path::RepoPath;
 use crate::rules::{RulesFile, path_for_rules};
@@ -20,7 +21,7 @@ pub fn why(scene: &Scene<'_>, path: &RepoPath, lookup: &Lookup) -> Result<Why, C
         about: path.as_str().to_owned(),
         ..Why::default()
     };
-    let source = std::fs::read(path.under(scene.root))
+    let source = content::whole(&path.under(scene.root))
         .map_err(|e| CliError::failed(format!("cannot read {path}")).caused_by(&e))?;
     let store = recognise(path.as_str(), &source);
     let document = store.map(|store| Document::parse(store, source));
