@@ -88,6 +88,10 @@ fn what_has_a_safe_repair_is_repaired_and_nothing_else() {
     let ground = Ground::new();
     ground.write("s/web/.env", &format!("A={CANARY}\n"));
     ground.write("s/db/.env", &format!("A={CANARY}\n"));
+    let identity = cofferdam::keys::Identity::mint().to_text();
+    let identity = secrecy::ExposeSecret::expose_secret(&identity).to_owned();
+    ground.write("s/keys.txt", &format!("# mine\n{identity}\n"));
+    ground.write("s/compose.yaml", &format!("services: {{}}\n# {identity}\n"));
     let before = snapshot(&ground.tree);
     let dry = ground.run(&["check", "--fix", "--dry-run"]).expect_code(3);
     assert!(
@@ -103,13 +107,16 @@ fn what_has_a_safe_repair_is_repaired_and_nothing_else() {
         "has git ignore s/db/.env, which stays where it is",
         "edited s/web/.gitignore",
         "edited ours.toml",
+        "has git ignore s/keys.txt, which stays where it is",
+        "left to you: s/compose.yaml: it holds more than an identity",
         "has a change of .sops.env deploy the stack web",
         "left to you: theirs.toml: stacks decrypt into files",
     ] {
         assert!(ran.stderr.contains(told), "{told}\n{}", ran.stderr);
     }
-    assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(CANARY));
-    assert_eq!(ground.read(".gitignore"), "/s/db/.env\n");
+    let printed = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(!printed.contains(CANARY) && !printed.contains(&identity));
+    assert_eq!(ground.read(".gitignore"), "/s/db/.env\n/s/keys.txt\n");
     assert_eq!(ground.read("s/web/.gitignore"), "*.log\n/.env\n");
     let after = snapshot(&ground.tree);
     let changed: Vec<&String> = after

@@ -34,13 +34,20 @@ pub struct FixInput<'a> {
     pub texts: &'a BTreeMap<RepoPath, String>,
     /// The SOPS documents.
     pub documents: &'a BTreeSet<RepoPath>,
+    /// Files that hold age identities and nothing else.
+    pub key_files: &'a BTreeSet<RepoPath>,
     /// Whether git tracks a file.
     pub is_tracked: &'a dyn Fn(&RepoPath) -> bool,
 }
 
+const PLAINTEXT: &str = "plaintext-tracked";
+/// Its findings are repaired in key files alone.
+pub const IDENTITY: &str = "identity-in-the-clear";
+
 /// The policies whose findings may have a safe repair.
-pub const FIXABLE: [&str; 4] = [
-    "plaintext-tracked",
+pub const FIXABLE: [&str; 5] = [
+    PLAINTEXT,
+    IDENTITY,
     "pre-deploy-writes-plaintext",
     "secret-change-not-deployed",
     "wrapper-without-config",
@@ -56,25 +63,38 @@ pub fn fixes(findings: &[Finding], input: &FixInput<'_>) -> Fixes {
             .collect()
     };
     let mut fixes = Fixes::default();
-    ignore(&of(&FIXABLE[..1]), input, &mut fixes);
-    for file in of(&FIXABLE[1..]) {
+    let mut secrets: Vec<(RepoPath, &str)> = Vec::new();
+    for file in of(&[PLAINTEXT]) {
+        let why = "git tracks it, and taking it out takes it from every clone that pulls: first see to it that nothing reads it there";
+        secrets.push((file, why));
+    }
+    for file in of(&[IDENTITY]) {
+        let why =
+            "git tracks it, so every clone holds the identity: cofferdam revoke, then take it out";
+        match input.key_files.contains(&file) || (input.is_tracked)(&file) {
+            true => secrets.push((file, why)),
+            // Something reads it for what else it holds, and should not stop to be in git.
+            false => {
+                let why = "it holds more than an identity: take that out, and put it where no repository is";
+                fixes.left.push((file, why.to_owned()));
+            }
+        }
+    }
+    ignore(&secrets, input, &mut fixes);
+    for file in of(&FIXABLE[2..]) {
         stacks(&file, input, &mut fixes);
     }
     fixes.edits.sort_by(|a, b| a.path.cmp(&b.path));
     fixes
 }
 
-/// Has git ignore plaintext that it does not track yet. What it tracks stays: taking it out takes it from every clone, and
-/// from whatever runs there.
-fn ignore(files: &BTreeSet<RepoPath>, input: &FixInput<'_>, fixes: &mut Fixes) {
+/// Has git ignore plaintext and key files that it does not track yet. What it tracks stays, for the reason beside it: taking it
+/// out takes it from every clone, and from whatever runs there.
+fn ignore(files: &[(RepoPath, &str)], input: &FixInput<'_>, fixes: &mut Fixes) {
     let mut by_file: BTreeMap<RepoPath, Vec<(&RepoPath, String)>> = BTreeMap::new();
-    for file in files {
+    for (file, tracked) in files {
         if (input.is_tracked)(file) {
-            fixes.left.push((
-                file.clone(),
-                "git tracks it, and taking it out takes it from every clone that pulls: first see to it that nothing reads it there"
-                    .to_owned(),
-            ));
+            fixes.left.push((file.clone(), (*tracked).to_owned()));
             continue;
         }
         let beside = file
@@ -221,6 +241,7 @@ mod tests {
             &FixInput {
                 texts: &texts,
                 documents: &documents,
+                key_files: &BTreeSet::from([path("a/keys.txt"), path("b/keys.txt")]),
                 is_tracked: &|file| file.as_str() == tracked,
             },
         )
@@ -255,6 +276,24 @@ mod tests {
         let fixes = run(&findings[..1], &[], "");
         assert_eq!(fixes.edits[0].before, None);
         assert_eq!(fixes.edits[0].after, "/a/.env\n");
+    }
+
+    #[test]
+    fn key_files_are_ignored_and_nothing_else_that_holds_an_identity() {
+        let findings = ["a/keys.txt", "b/keys.txt", "compose.yaml"]
+            .map(|file| found("identity-in-the-clear", file));
+        let fixes = run(&findings, &[], "b/keys.txt");
+        assert_eq!(fixes.edits.len(), 1);
+        assert_eq!(fixes.edits[0].after, "/a/keys.txt\n");
+        let left: Vec<(&str, &str)> = fixes
+            .left
+            .iter()
+            .map(|(file, why)| (file.as_str(), &why[..9]))
+            .collect();
+        assert_eq!(
+            left,
+            [("compose.yaml", "it holds "), ("b/keys.txt", "git track")]
+        );
     }
 
     #[test]

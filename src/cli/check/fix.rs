@@ -7,12 +7,15 @@ use crate::apply::TOPOLOGY_PATH;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind};
 use crate::evidence::Sources;
+use crate::keys::key_file::KeyFile;
 use crate::policy::Finding;
-use crate::policy::fix::{Edit, FixInput, fixes};
+use crate::policy::fix::{Edit, FixInput, IDENTITY, fixes};
 use crate::repo::atomic_write::{self, Expected, Mode};
 use crate::repo::batch_write::{self, Replacement};
+use crate::repo::content;
 use crate::repo::git::Git;
 use crate::repo_path::RepoPath;
+use crate::secret::SecretBytes;
 
 /// Repairs what can be, or says what would be; whether anything was changed.
 ///
@@ -40,11 +43,18 @@ pub fn fix(
         }
     }
     let is_tracked = |path: &RepoPath| tracked.contains(Path::new(path.as_str()));
+    let key_files: BTreeSet<RepoPath> = findings
+        .iter()
+        .filter(|finding| finding.policy == IDENTITY)
+        .filter_map(|finding| RepoPath::new(finding.file.as_deref()?).ok())
+        .filter(|path| sources.paths.contains(path) && is_key_file(&path.under(git.root())))
+        .collect();
     let fixes = fixes(
         findings,
         &FixInput {
             texts: &texts,
             documents: &documents,
+            key_files: &key_files,
             is_tracked: &is_tracked,
         },
     );
@@ -66,6 +76,13 @@ pub fn fix(
         context.ui.note("nothing here has a safe repair");
     }
     Ok(!is_dry && !fixes.edits.is_empty())
+}
+
+/// Whether a file holds identities and comments, and nothing else.
+fn is_key_file(path: &Path) -> bool {
+    let bytes = content::whole(path).map(SecretBytes::new);
+    let parsed = bytes.map(|bytes| KeyFile::parse(bytes.expose()));
+    parsed.is_ok_and(|parsed| parsed.is_ok_and(|file| !file.identities().is_empty()))
 }
 
 /// An edit must be all that `git diff` shows of its file, and `git checkout` takes back. Files of ours, and `.gitignore`, are
