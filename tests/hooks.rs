@@ -279,15 +279,32 @@ fn a_rule_that_matches_other_files_too_encrypts_nothing() {
     ground.write("README.md", "other words\n");
     ground.git(&["add", "."]);
     let ran = ground.cofferdam(&["encrypt", "--staged"]).expect_code(0);
-    assert!(
-        ran.stderr
-            .contains("web/values.yaml is committed in the clear"),
-        "{}",
-        ran.stderr
-    );
+    for told in [
+        "left in the clear: web/values.yaml: their rule (.*.yaml) matches",
+        "cofferdam encrypt -i FILE && git add -- FILE",
+    ] {
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("README.md"), "{}", ran.stderr);
     assert_eq!(ground.read("web/values.yaml"), "a: b\n");
     assert_eq!(ground.read("web/compose.yaml"), "services: {}\n");
     assert_eq!(ground.read("README.md"), "other words\n");
+    // A rule for whatever there is: told in one line, but for files that are named like documents.
+    ground.write(
+        ".sops.yaml",
+        &format!("creation_rules:\n  - age: {recipient}\n"),
+    );
+    for n in 10..30 {
+        ground.write(&format!("web/{n}.yaml"), "a: b\n");
+    }
+    ground.write("web/new.sops.yaml", &format!("a: {SECRET}\n"));
+    ground.git(&["add", "."]);
+    let ran = ground.cofferdam(&["encrypt", "--staged"]).expect_code(3);
+    let told = "web/19.yaml, and 11 more: their rule (without a path_regex) matches";
+    assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("left in the clear").count(), 1);
+    assert!(!ground.read("web/new.sops.yaml").contains(SECRET));
+    assert_eq!(ground.read("web/10.yaml"), "a: b\n");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::cli::init::material::MAX_TEXT;
 use crate::inventory::DIGESTS_PATH;
 use crate::policy::facts::{is_named_secret, is_tool_file};
 use crate::repo::atomic_write::{self, Mode};
+use crate::repo::content;
 use crate::repo::git::Git;
 use crate::repo::recognise::recognise;
 use crate::repo::staged::Staged;
@@ -25,6 +26,9 @@ use crate::repo_path::RepoPath;
 use crate::rules::{CreationRule, RulesFile, path_for_rules};
 use crate::secret::SecretBytes;
 use crate::sops::{self, EmitOptions, EncryptOptions, Selection, Store};
+
+/// How many files are named of those about which a rule says nothing.
+const SHOWN: usize = 10;
 
 /// Encrypts the staged files that are secrets by their rule, in the work tree; they have to be staged anew.
 ///
@@ -65,6 +69,7 @@ pub fn run(context: &Context) -> Result<(), CliError> {
         .filter_map(|path| Some(address(rule_of(path)?.1)))
         .collect();
     let mut made: Vec<(RepoPath, SecretBytes, Vec<u8>)> = Vec::new();
+    let mut untold: BTreeMap<&str, Vec<&RepoPath>> = BTreeMap::new();
     for path in staged.plain.keys().filter(|path| !is_tool_file(path)) {
         let Some((folder, rule)) = rule_of(path) else {
             continue;
@@ -73,15 +78,18 @@ pub fn run(context: &Context) -> Result<(), CliError> {
             continue;
         }
         if unsure.contains(&address(rule)) && !is_named_secret(path) {
-            context.ui.note(format!(
-                "{path} is committed in the clear: the rule {:?} matches other files in the clear too, and so does not tell",
-                rule.path_regex
-            ));
+            // One that was in the clear before is meant to be.
+            if !was_plain.contains(path) {
+                untold.entry(&rule.path_regex).or_default().push(path);
+            }
             continue;
         }
         let plain = as_staged(&git, &root, path, &staged)?;
         let encrypted = encrypted(path, &plain, folder, rule, &files, context)?;
         made.push((path.clone(), plain, encrypted));
+    }
+    for (rule, paths) in untold {
+        tell_untold(rule, &paths, context);
     }
     let mut recorded = false;
     for (path, plain, encrypted) in &made {
@@ -110,6 +118,26 @@ pub fn run(context: &Context) -> Result<(), CliError> {
     )
     .hint(format!("look at it, then: git add -- {}", names.join(" ")))
     .hint("this clone's object store keeps what was staged in the clear until: git reflog expire --expire=now --all && git gc --prune=now"))
+}
+
+/// New files that a rule matches which says nothing: no reason to stop, and each may be a secret.
+fn tell_untold(rule: &str, paths: &[&RepoPath], context: &Context) {
+    let rule = match rule {
+        "" => "without a path_regex".to_owned(),
+        rule => rule.to_owned(),
+    };
+    let mut names: Vec<&str> = paths.iter().take(SHOWN).map(|path| path.as_str()).collect();
+    let more = format!("and {} more", paths.len().saturating_sub(SHOWN));
+    if paths.len() > SHOWN {
+        names.push(&more);
+    }
+    context.ui.note(format!(
+        "left in the clear: {}: their rule ({rule}) matches other files in the clear too, and so does not tell whether they are secrets",
+        names.join(", ")
+    ));
+    context.ui.note(
+        "  if one is: cofferdam encrypt -i FILE && git add -- FILE; to have it done: name it NAME.sops.EXT, or give secrets a path_regex of their own",
+    );
 }
 
 /// The staged plain files that are committed in the clear already; not those that a document was decrypted into.
@@ -151,7 +179,7 @@ fn as_staged(
     path: &RepoPath,
     staged: &Staged,
 ) -> Result<SecretBytes, CliError> {
-    let bytes = std::fs::read(path.under(root)).map(SecretBytes::new);
+    let bytes = content::whole(&path.under(root)).map(SecretBytes::new);
     let bytes =
         bytes.map_err(|error| CliError::failed(format!("cannot read {path}")).caused_by(&error))?;
     let is_same = staged.plain.get(path) == Some(&git.hash_blob(bytes.expose())?);
