@@ -12,7 +12,7 @@
 mod support;
 
 use serde_json::Value;
-use support::runtime::{Stack, private_memory};
+use support::runtime::Bed;
 use support::{Ran, have_peers};
 
 const COMPOSE: &str = "services:
@@ -47,35 +47,23 @@ const PARTS: [&str; 7] = [
     "ssss tttt",
 ];
 
-struct Bed {
-    stack: Stack,
-    root: tempfile::TempDir,
+fn bed() -> Option<Bed> {
+    if !have_peers(&["docker-compose"]) {
+        return None;
+    }
+    let bed = Bed::new()?;
+    bed.stack.write(".sops.env", SECRETS);
+    bed.write_plain("compose.yaml", COMPOSE);
+    Some(bed)
 }
 
-impl Bed {
-    fn new() -> Option<Self> {
-        if !have_peers(&["docker-compose"]) {
-            return None;
-        }
-        let root = private_memory()?;
-        let stack = Stack::new();
-        stack.write(".sops.env", SECRETS);
-        std::fs::write(stack.folder().join("compose.yaml"), COMPOSE).unwrap();
-        Some(Self { stack, root })
-    }
-
-    fn config(&self, ours: &[&str], theirs: &[&str]) -> Ran {
-        let mut command = self
-            .stack
-            .exec(&["--root", self.root.path().to_str().unwrap()]);
-        command
-            .args(ours)
-            .args(["--state", "state", "--dir", "stack", "--"]);
-        command
-            .args(["docker-compose", "-p", "s", "-f", "stack/compose.yaml"])
-            .args(theirs);
-        Ran::of(command.current_dir(self.stack.sandbox.path()))
-    }
+fn config(bed: &Bed, ours: &[&str], theirs: &[&str]) -> Ran {
+    let mut command = bed.exec(ours);
+    command
+        .args(["--state", "state", "--dir", "stack", "--"])
+        .args(["docker-compose", "-p", "s", "-f", "stack/compose.yaml"])
+        .args(theirs);
+    Ran::of(command.current_dir(bed.stack.sandbox.path()))
 }
 
 #[track_caller]
@@ -101,7 +89,7 @@ fn paths(value: &Value, at: &str, to: &mut Vec<String>) {
 
 #[test]
 fn a_project_is_printed_without_values() {
-    let Some(bed) = Bed::new() else { return };
+    let Some(bed) = bed() else { return };
     for json in [false, true] {
         let words: &[&str] = if json {
             &["config", "--format", "json"]
@@ -115,10 +103,10 @@ fn a_project_is_printed_without_values() {
                 serde_yaml::from_str(text).unwrap()
             }
         };
-        let plain = bed.config(&["--no-mask"], words).expect_code(0);
+        let plain = config(&bed, &["--no-mask"], words).expect_code(0);
         let plain = read(&plain.stdout);
         assert_eq!(plain["services"]["app"]["environment"]["PIN"], "4711");
-        let ran = bed.config(&[], words).expect_code(0);
+        let ran = config(&bed, &[], words).expect_code(0);
         expect_no_value(&ran.stdout);
         expect_no_value(&ran.stderr);
         assert!(
@@ -149,10 +137,8 @@ fn a_project_is_printed_without_values() {
 
 #[test]
 fn an_environment_is_printed_without_values() {
-    let Some(bed) = Bed::new() else { return };
-    let ran = bed
-        .config(&["--env", "--files"], &["config", "--environment"])
-        .expect_code(0);
+    let Some(bed) = bed() else { return };
+    let ran = config(&bed, &["--env", "--files"], &["config", "--environment"]).expect_code(0);
     expect_no_value(&ran.stdout);
     expect_no_value(&ran.stderr);
     for line in [
@@ -171,13 +157,11 @@ fn an_environment_is_printed_without_values() {
 
 #[test]
 fn what_is_not_scrubbed_is_masked_or_refused() {
-    let Some(bed) = Bed::new() else { return };
-    let ran = bed.config(&[], &["config", "--images"]).expect_code(0);
+    let Some(bed) = bed() else { return };
+    let ran = config(&bed, &[], &["config", "--images"]).expect_code(0);
     assert_eq!(ran.stdout, "registry.example/app:[masked]\n");
     for flag in [&["-o", "out.yaml"][..], &["--output=out.yaml"]] {
-        let ran = bed
-            .config(&[], &[&["config"], flag].concat())
-            .expect_code(125);
+        let ran = config(&bed, &[], &[&["config"], flag].concat()).expect_code(125);
         assert!(ran.stderr.contains("to a file"), "{}", ran.stderr);
     }
     assert!(!bed.stack.sandbox.path().join("out.yaml").exists());
@@ -187,7 +171,7 @@ fn what_is_not_scrubbed_is_masked_or_refused() {
         "services: {app: {image: \"${PASSWORD:?}\", x: [}}\n",
     )
     .unwrap();
-    let ran = bed.config(&[], &["config"]);
+    let ran = config(&bed, &[], &["config"]);
     assert!(
         ran.code.is_some_and(|code| code != 0 && code < 125),
         "{ran:?}"

@@ -16,55 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-use support::runtime::{Stack, expect_gone, is_ignored, private_memory};
+use rustix::process::{Signal, kill_process};
+use support::runtime::{Bed, Stack, ended, expect_gone, is_ignored, pid};
 use support::{COFFERDAM, Ran, Sandbox, have_peers};
-
-/// A stack with a root in memory, or none where the system has no `/dev/shm` for us.
-struct Bed {
-    stack: Stack,
-    root: tempfile::TempDir,
-}
-
-impl Bed {
-    fn new() -> Option<Self> {
-        let root = private_memory()?;
-        Some(Self {
-            stack: Stack::new(),
-            root,
-        })
-    }
-
-    fn exec(&self, args: &[&str]) -> Command {
-        let mut command = self
-            .stack
-            .exec(&["--root", self.root.path().to_str().unwrap()]);
-        command.args(args);
-        command
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.stack.folder().join(name)
-    }
-
-    /// What lies in the root but the gate.
-    fn left(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.root.path()).unwrap();
-        let paths = entries.map(|e| e.unwrap().path());
-        paths.filter(|p| !p.ends_with("gate")).collect()
-    }
-
-    #[track_caller]
-    fn expect_clean(&self, links: &[&str]) {
-        assert_eq!(self.left(), Vec::<PathBuf>::new());
-        for link in links {
-            assert!(
-                !self.path(link).is_symlink() && !self.path(link).exists(),
-                "{link}"
-            );
-        }
-    }
-}
 
 fn wait_for(path: &Path) {
     let began = Instant::now();
@@ -76,21 +30,6 @@ fn wait_for(path: &Path) {
         );
         std::thread::sleep(Duration::from_millis(2));
     }
-}
-
-fn ended(child: &mut Child) -> Option<i32> {
-    let began = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status.code();
-        }
-        assert!(began.elapsed() < Duration::from_secs(20), "still running");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-fn pid(child: &Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
 }
 
 const ENV: &str = "DOLLAR=pa$$ $HOME ${X}\nQUOTES=it's \"quoted\"\nHASH=a #b\nLINES=one\\ntwo\nUNI=pässwörd ✓\n# note\n";
@@ -213,7 +152,7 @@ fn signals_let_the_program_end_with_its_files() {
             .unwrap();
         wait_for(&bed.path("up"));
         kill_process(pid(&child), signal).unwrap();
-        assert_eq!(ended(&mut child), Some(code));
+        assert_eq!(ended(&mut child, "exec").code(), Some(code));
         let at_end = bed.stack.sandbox.path().join("at-end");
         assert_eq!(
             std::fs::read_to_string(&at_end).unwrap(),

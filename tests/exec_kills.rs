@@ -14,50 +14,33 @@ mod support;
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use support::Ran;
-use support::runtime::{Stack, is_ignored, private_memory, processes_with};
+use support::runtime::{Bed, ended, is_ignored, pid, processes_with};
 
 const ROUNDS: u64 = 200;
 
 /// As many at a time as make the machine busy, and moments more random.
 const AT_ONCE: u64 = 4;
 
-struct Bed {
-    stack: Stack,
-    root: tempfile::TempDir,
+/// Two documents.
+fn bed() -> Option<Bed> {
+    let bed = Bed::new()?;
+    bed.stack.write(".sops.env", "A=a-secret-value\n");
+    bed.stack
+        .write("b.sops.json", "{\"b\": \"another-secret\"}");
+    Some(bed)
 }
 
-impl Bed {
-    fn new() -> Option<Self> {
-        let root = private_memory()?;
-        let stack = Stack::new();
-        stack.write(".sops.env", "A=a-secret-value\n");
-        stack.write("b.sops.json", "{\"b\": \"another-secret\"}");
-        Some(Self { stack, root })
-    }
-
-    fn exec(&self, args: &[&str]) -> Command {
-        let root = self.root.path().to_str().unwrap();
-        let mut command = self.stack.exec(&["--root", root, "--dir", ".", "--"]);
-        command.args(args);
-        command
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.stack.folder().join(name)
-    }
-
-    fn left(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.root.path()).unwrap();
-        let paths = entries.map(|e| e.unwrap().path());
-        paths.filter(|p| !p.ends_with("gate")).collect()
-    }
+fn exec(bed: &Bed, args: &[&str]) -> Command {
+    let mut command = bed.exec(&["--dir", ".", "--"]);
+    command.args(args);
+    command
 }
 
 /// Whom a strike hits.
@@ -89,25 +72,6 @@ const STRIKES: [(Whom, Signal); 12] = [
     (Whom::Group, Signal::TERM),
 ];
 
-fn pid(child: &Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
-}
-
-#[track_caller]
-fn ended(child: &mut Child, what: &str) -> ExitStatus {
-    let began = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        assert!(
-            began.elapsed() < Duration::from_secs(20),
-            "still running: {what}"
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// What came of the rounds.
 #[derive(Debug, Default)]
 struct Tally {
@@ -121,7 +85,7 @@ fn struck_at_random_moments() {
     println!("seed {seed}");
     let tallies: Vec<Option<Tally>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..AT_ONCE)
-            .map(|n| scope.spawn(move || Bed::new().map(|bed| strike(&bed, n, seed + n))))
+            .map(|n| scope.spawn(move || bed().map(|bed| strike(&bed, n, seed + n))))
             .collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });
@@ -145,8 +109,7 @@ fn strike(bed: &Bed, number: u64, seed: u64) -> Tally {
             continue;
         }
         let _ = std::fs::remove_file(bed.path("up"));
-        let mut child = bed
-            .exec(&["sh", "-c", script, &mark])
+        let mut child = exec(bed, &["sh", "-c", script, &mark])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -213,7 +176,7 @@ fn strike(bed: &Bed, number: u64, seed: u64) -> Tally {
         if let Some(group) = group.filter(|_| is_alone) {
             let _ = kill_process_group(group, Signal::KILL);
         }
-        Ran::of(&mut bed.exec(&["true"])).expect_code(0);
+        Ran::of(&mut exec(bed, &["true"])).expect_code(0);
         assert_eq!(bed.left(), Vec::<PathBuf>::new(), "{what}");
         for link in [".env", "b.json"] {
             assert!(

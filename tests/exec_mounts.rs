@@ -12,56 +12,37 @@
 
 mod support;
 
-use support::runtime::{Stack, private_memory};
+use support::runtime::Bed;
 use support::{Ran, have_peers};
 
-struct Bed {
-    stack: Stack,
-    root: tempfile::TempDir,
+/// Where the plaintext of the documents is linked.
+const LINKS: [&str; 2] = [".env", "app.yaml"];
+
+fn bed() -> Option<Bed> {
+    if !have_peers(&["docker-compose"]) {
+        return None;
+    }
+    let bed = Bed::new()?;
+    bed.stack
+        .write(".sops.env", "PIN=4711\nPASSWORD=s3cr3t-value-of-all\n");
+    bed.stack
+        .write("app.sops.yaml", "password: s3cr3t-value-of-all\n");
+    Some(bed)
 }
 
-impl Bed {
-    fn new() -> Option<Self> {
-        if !have_peers(&["docker-compose"]) {
-            return None;
-        }
-        let root = private_memory()?;
-        let stack = Stack::new();
-        stack.write(".sops.env", "PIN=4711\nPASSWORD=s3cr3t-value-of-all\n");
-        stack.write("app.sops.yaml", "password: s3cr3t-value-of-all\n");
-        Some(Self { stack, root })
+/// Runs compose with these words around the stack, from the folder above it.
+fn exec(bed: &Bed, ours: &[&str], theirs: &[&str]) -> Ran {
+    let mut command = bed.stack.cofferdam();
+    command.arg("exec").args(ours);
+    if !ours.contains(&"--file") {
+        command.arg("--root").arg(bed.root.path());
     }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.stack.folder().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-
-    /// Runs compose with these words around the stack, from the folder above it.
-    fn exec(&self, ours: &[&str], theirs: &[&str]) -> Ran {
-        let mut command = self.stack.cofferdam();
-        command.arg("exec").args(ours);
-        if !ours.contains(&"--file") {
-            command.arg("--root").arg(self.root.path());
-        }
-        command
-            .args(["--state", "state", "--", "docker-compose", "-p", "s"])
-            .args(["-f", "stack/compose.yaml"])
-            .args(theirs)
-            .env("DOCKER_HOST", "unix:///nowhere/docker.sock");
-        Ran::of(command.current_dir(self.stack.sandbox.path()))
-    }
-
-    #[track_caller]
-    fn expect_clean(&self) {
-        let left = std::fs::read_dir(self.root.path()).unwrap();
-        let left: Vec<_> = left.map(|e| e.unwrap().file_name()).collect();
-        assert!(left.iter().all(|name| name == "gate"), "{left:?}");
-        for link in [".env", "app.yaml"] {
-            assert!(!self.stack.folder().join(link).is_symlink(), "{link}");
-        }
-    }
+    command
+        .args(["--state", "state", "--", "docker-compose", "-p", "s"])
+        .args(["-f", "stack/compose.yaml"])
+        .args(theirs)
+        .env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+    Ran::of(command.current_dir(bed.stack.sandbox.path()))
 }
 
 /// Projects of which a container would mount `app.yaml` or `.env`, with what mounts it.
@@ -106,21 +87,21 @@ const MOUNTING: [(&str, &str); 9] = [
 
 #[test]
 fn what_would_outlive_its_files_is_not_made() {
-    let Some(bed) = Bed::new() else { return };
-    bed.write(
+    let Some(bed) = bed() else { return };
+    bed.write_plain(
         "other/compose.yaml",
         "services: {within: {image: a, volumes: ['../app.yaml:/a']}}\n",
     );
     // A link to a link.
     std::os::unix::fs::symlink("app.yaml", bed.stack.folder().join("link")).unwrap();
     for (text, told) in MOUNTING {
-        bed.write("compose.yaml", text);
+        bed.write_plain("compose.yaml", text);
         let up: &[&str] = if text.contains("profiles") {
             &["up", "-d", "hidden"]
         } else {
             &["up", "-d"]
         };
-        let ran = bed.exec(&["--dir", "stack"], up);
+        let ran = exec(&bed, &["--dir", "stack"], up);
         assert_eq!(ran.code, Some(125), "{told}\n{}", ran.stderr);
         assert!(
             ran.stderr.contains(&format!("error: {told}")),
@@ -133,10 +114,10 @@ fn what_would_outlive_its_files_is_not_made() {
             ran.stderr
         );
         assert_eq!(ran.stdout, "");
-        bed.expect_clean();
+        bed.expect_clean(&LINKS);
     }
     // Other ways to make containers; what makes none passes.
-    bed.write("compose.yaml", MOUNTING[0].0);
+    bed.write_plain("compose.yaml", MOUNTING[0].0);
     for (words, code) in [
         (&["create"][..], 125),
         (&["run", "--rm", "app"], 125),
@@ -146,12 +127,13 @@ fn what_would_outlive_its_files_is_not_made() {
         (&["ps"], 1),
         (&["pull"], 1),
     ] {
-        let ran = bed.exec(&["--dir", "stack"], words);
+        let ran = exec(&bed, &["--dir", "stack"], words);
         assert_eq!(ran.code, Some(code), "{words:?}\n{}", ran.stderr);
-        bed.expect_clean();
+        bed.expect_clean(&LINKS);
     }
-    bed.write("compose.yaml", "services: {app: {image: a}}");
-    let ran = bed.exec(
+    bed.write_plain("compose.yaml", "services: {app: {image: a}}");
+    let ran = exec(
+        &bed,
         &["--dir", "stack"],
         &["run", "-v", "./stack/app.yaml:/a", "app"],
     );
@@ -164,7 +146,7 @@ fn what_would_outlive_its_files_is_not_made() {
 
 #[test]
 fn what_stays_is_mounted_and_what_is_kept_is_named() {
-    let Some(bed) = Bed::new() else { return };
+    let Some(bed) = bed() else { return };
     // No daemon: 1 is compose's own code.
     for text in [
         "services: {app: {image: a, env_file: .env}}",
@@ -172,18 +154,18 @@ fn what_stays_is_mounted_and_what_is_kept_is_named() {
         // Not to be made, unless it is named.
         "services: {app: {image: a}, hidden: {image: b, profiles: [p], volumes: ['./app.yaml:/a']}}",
     ] {
-        bed.write("compose.yaml", text);
-        let ran = bed.exec(&["--dir", "stack"], &["up", "-d"]).expect_code(1);
+        bed.write_plain("compose.yaml", text);
+        let ran = exec(&bed, &["--dir", "stack"], &["up", "-d"]).expect_code(1);
         assert!(!ran.stderr.contains("holds a value"), "{}", ran.stderr);
         assert!(!ran.stderr.contains("mounts"), "{}", ran.stderr);
-        bed.expect_clean();
+        bed.expect_clean(&LINKS);
     }
     // The folder that holds the links.
-    bed.write(
+    bed.write_plain(
         "compose.yaml",
         "services: {app: {image: a, volumes: ['.:/a']}}",
     );
-    let ran = bed.exec(&["--dir", "stack"], &["up", "-d"]).expect_code(1);
+    let ran = exec(&bed, &["--dir", "stack"], &["up", "-d"]).expect_code(1);
     assert!(
         ran.stderr
             .contains("the service app mounts stack: the links in it lead nowhere"),
@@ -191,13 +173,13 @@ fn what_stays_is_mounted_and_what_is_kept_is_named() {
         ran.stderr
     );
     // Files that stay.
-    bed.write("compose.yaml", MOUNTING[0].0);
+    bed.write_plain("compose.yaml", MOUNTING[0].0);
     let mut unseal = bed.stack.cofferdam();
     unseal
         .args(["unseal", "--dir", ".", "--root"])
         .arg(bed.root.path());
     Ran::of(&mut unseal).expect_code(0);
-    let ran = bed.exec(&["--dir", "stack"], &["up", "-d"]).expect_code(1);
+    let ran = exec(&bed, &["--dir", "stack"], &["up", "-d"]).expect_code(1);
     assert!(!ran.stderr.contains("would mount"), "{}", ran.stderr);
     Ran::of(
         bed.stack
@@ -208,16 +190,16 @@ fn what_stays_is_mounted_and_what_is_kept_is_named() {
     )
     .expect_code(0);
 
-    bed.write("Dockerfile", "FROM scratch\nARG PIN\n");
+    bed.write_plain("Dockerfile", "FROM scratch\nARG PIN\n");
     let kept = "services:\n  app: {image: a, build: {context: ., args: {PIN: , TOKEN: 'x${PASSWORD}', PLAIN: x}}, secrets: [s, t], configs: [c, d]}\n\
                 secrets: {s: {environment: PASSWORD}, t: {environment: HOME}}\nconfigs: {c: {content: 'p=${PASSWORD}'}, d: {content: nothing}}\n";
-    bed.write("compose.yaml", kept);
+    bed.write_plain("compose.yaml", kept);
     for (ours, words) in [
         (&["--file", "stack/.sops.env"][..], &["up", "-d"][..]),
         (&["--no-mask", "--file", "stack/.sops.env"], &["build"]),
         (&["--dir", "stack"], &["up", "-d"]),
     ] {
-        let ran = bed.exec(ours, words);
+        let ran = exec(&bed, ours, words);
         let named: Vec<&str> = ran
             .stderr
             .lines()
@@ -238,14 +220,12 @@ fn what_stays_is_mounted_and_what_is_kept_is_named() {
 
 #[test]
 fn where_compose_does_not_say_nothing_is_made() {
-    let Some(bed) = Bed::new() else { return };
-    bed.write(
+    let Some(bed) = bed() else { return };
+    bed.write_plain(
         "compose.yaml",
         "services: {app: {image: \"${PASSWORD:?}\", command: [\"${NO:?s3cr3t-value-of-all}\"]}}",
     );
-    let ran = bed
-        .exec(&["--dir", "stack"], &["up", "-d"])
-        .expect_code(125);
+    let ran = exec(&bed, &["--dir", "stack"], &["up", "-d"]).expect_code(125);
     for told in [
         "error: it is not known what the containers would mount",
         "caused by: docker compose config failed with exit code 1",
@@ -254,12 +234,12 @@ fn where_compose_does_not_say_nothing_is_made() {
         assert!(ran.stderr.contains(told), "{told}\n{}", ran.stderr);
     }
     assert!(!ran.stderr.contains("s3cr3t"), "{}", ran.stderr);
-    bed.expect_clean();
+    bed.expect_clean(&LINKS);
     // The host's key must be its own.
-    bed.write("compose.yaml", "services: {app: {image: a}}");
+    bed.write_plain("compose.yaml", "services: {app: {image: a}}");
     let key = bed.stack.sandbox.path().join("state/digest.key");
     std::fs::write(&key, "short").unwrap();
-    let ran = bed.exec(&["--dir", "stack"], &["up"]).expect_code(125);
+    let ran = exec(&bed, &["--dir", "stack"], &["up"]).expect_code(125);
     assert!(
         ran.stderr.contains("digest.key is not a key of 32 bytes"),
         "{}",
@@ -267,6 +247,6 @@ fn where_compose_does_not_say_nothing_is_made() {
     );
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     std::fs::set_permissions(&key, open).unwrap();
-    let ran = bed.exec(&["--dir", "stack"], &["up"]).expect_code(125);
+    let ran = exec(&bed, &["--dir", "stack"], &["up"]).expect_code(125);
     assert!(ran.stderr.contains("is not private"), "{}", ran.stderr);
 }

@@ -12,58 +12,43 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use cofferdam::keys::Identity;
 use serde_yaml::Value;
+use support::repository::Repository;
 use support::{COFFERDAM, Ran, Sandbox, have_peers};
 
 const SECRET: &str = "correct-horse-canary";
 
 /// A repository with one narrow rule, one document and a README, all committed.
-struct Ground {
-    sandbox: Sandbox,
-    tree: PathBuf,
+struct Ground(Repository);
+
+impl std::ops::Deref for Ground {
+    type Target = Repository;
+
+    fn deref(&self) -> &Repository {
+        &self.0
+    }
 }
 
 impl Ground {
     fn new() -> Self {
-        let sandbox = Sandbox::new();
-        let tree = sandbox.path().join("r");
-        std::fs::create_dir_all(tree.join("web")).unwrap();
         let recipient = Identity::mint().recipient().unwrap();
-        let ground = Self { sandbox, tree };
+        let ground = Self(Repository::new());
         ground.write(
             ".sops.yaml",
-            &format!("creation_rules:\n  - path_regex: ^web/.*secret.*\\.yaml$\n    age: {recipient}\n  - path_regex: ^web/.*\\.sops\\.env$\n    age: {recipient}\n"),
+            format!("creation_rules:\n  - path_regex: ^web/.*secret.*\\.yaml$\n    age: {recipient}\n  - path_regex: ^web/.*\\.sops\\.env$\n    age: {recipient}\n"),
         );
         ground.write("README.md", "words\n");
         ground.write("web/old.sops.env", "A=1\n");
-        ground.git(&["init", "--quiet"]);
         ground.git(&["config", "core.hooksPath", ".git/hooks"]);
         ground
             .cofferdam(&["encrypt", "-i", "web/old.sops.env"])
             .expect_code(0);
-        ground.git(&["add", "."]);
-        ground.git(&["commit", "--quiet", "-m", "one"]);
+        ground.commit_all("one");
         ground
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        std::fs::write(self.tree.join(path), text).unwrap();
-    }
-
-    fn read(&self, path: &str) -> String {
-        std::fs::read_to_string(self.tree.join(path)).unwrap()
-    }
-
-    fn git(&self, args: &[&str]) -> String {
-        self.sandbox.git(&self.tree, args)
-    }
-
-    fn cofferdam(&self, args: &[&str]) -> Ran {
-        Ran::of(self.sandbox.command(COFFERDAM, &self.tree).args(args))
     }
 
     /// A git command with the binary under test on its PATH.
@@ -173,7 +158,7 @@ fn what_is_staged_counts_and_not_what_lies_there() {
     let ground = Ground::new();
     ground.install(PLAINTEXT);
     let path = "web/new.sops.env";
-    ground.write(path, &format!("A={SECRET}\n"));
+    ground.write(path, format!("A={SECRET}\n"));
     ground.git(&["add", path]);
     // Encrypted since, but not staged anew.
     ground.cofferdam(&["encrypt", "-i", path]).expect_code(0);
@@ -181,7 +166,7 @@ fn what_is_staged_counts_and_not_what_lies_there() {
     ground.git(&["add", path]);
     // The other way round: the work tree holds it in the clear.
     let encrypted = ground.read(path);
-    ground.write(path, &format!("A={SECRET}\n"));
+    ground.write(path, format!("A={SECRET}\n"));
     ground.commit(&["--quiet"]).expect_code(0);
     assert_eq!(ground.committed(path).unwrap(), encrypted);
     // An index that git makes for one commit alone.
@@ -215,8 +200,8 @@ fn what_a_rule_says_is_a_secret_gets_encrypted() {
     let ground = Ground::new();
     ground.install(BOTH);
     let path = "web/my-secret.yaml";
-    ground.write(path, &format!("password: {SECRET}\n"));
-    ground.write("web/new.sops.env", &format!("A={SECRET}\n"));
+    ground.write(path, format!("password: {SECRET}\n"));
+    ground.write("web/new.sops.env", format!("A={SECRET}\n"));
     ground.write("web/plain.yaml", "a: b\n");
     ground.git(&["add", "."]);
     let ran = ground.commit(&["--quiet"]).expect_code(1);
@@ -242,13 +227,13 @@ fn what_a_rule_says_is_a_secret_gets_encrypted() {
     ground.commit(&["--quiet"]).expect_code(0);
     assert_eq!(ground.committed(path).unwrap(), once);
     // A document that somebody decrypted in place.
-    ground.write(path, &format!("password: {SECRET}\n"));
+    ground.write(path, format!("password: {SECRET}\n"));
     ground.commit(&["--quiet", "-a"]).expect_code(1);
     assert!(ground.read(path).contains("ENC["));
     // The work tree differs from what is staged: nothing is written, whatever else is staged.
     ground.git(&["reset", "--quiet", "--hard"]);
-    ground.write(path, &format!("password: {SECRET}\n"));
-    ground.write("web/b-secret.yaml", &format!("password: {SECRET}\n"));
+    ground.write(path, format!("password: {SECRET}\n"));
+    ground.write("web/b-secret.yaml", format!("password: {SECRET}\n"));
     ground.git(&["add", "."]);
     ground.write(path, "password: another\n");
     let ran = ground.cofferdam(&["encrypt", "--staged"]).expect_code(1);
@@ -270,7 +255,7 @@ fn a_rule_that_matches_other_files_too_encrypts_nothing() {
     let recipient = Identity::mint().recipient().unwrap();
     ground.write(
         ".sops.yaml",
-        &format!("creation_rules:\n  - path_regex: .*.yaml\n    age: {recipient}\n  - path_regex: .*.md\n    age: {recipient}\n"),
+        format!("creation_rules:\n  - path_regex: .*.yaml\n    age: {recipient}\n  - path_regex: .*.md\n    age: {recipient}\n"),
     );
     ground.git(&["add", "."]);
     ground.write("web/compose.yaml", "services: {}\n");
@@ -292,12 +277,12 @@ fn a_rule_that_matches_other_files_too_encrypts_nothing() {
     // A rule for whatever there is: told in one line, but for files that are named like documents.
     ground.write(
         ".sops.yaml",
-        &format!("creation_rules:\n  - age: {recipient}\n"),
+        format!("creation_rules:\n  - age: {recipient}\n"),
     );
     for n in 10..30 {
         ground.write(&format!("web/{n}.yaml"), "a: b\n");
     }
-    ground.write("web/new.sops.yaml", &format!("a: {SECRET}\n"));
+    ground.write("web/new.sops.yaml", format!("a: {SECRET}\n"));
     ground.git(&["add", "."]);
     let ran = ground.cofferdam(&["encrypt", "--staged"]).expect_code(3);
     let told = "web/19.yaml, and 11 more: their rule (without a path_regex) matches";
@@ -357,7 +342,7 @@ fn the_hooks_run_under_pre_commit() {
     ground.git(&["add", "."]);
     ground.git(&["commit", "--quiet", "-m", "hooks"]);
     Ran::of(ground.with_hooks("pre-commit").arg("install")).expect_code(0);
-    ground.write("web/new.sops.env", &format!("A={SECRET}\n"));
+    ground.write("web/new.sops.env", format!("A={SECRET}\n"));
     ground.git(&["add", "."]);
     let ran = ground.commit(&[]).expect_code(1);
     let told = format!("{}{}", ran.stdout, ran.stderr);

@@ -13,37 +13,29 @@ mod support;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use support::homeops::Homeops;
+use support::repository::Repository;
 use support::runtime::private_memory;
 use support::{COFFERDAM, Ran, Sandbox, have_peers, tests_folder};
 
 const RULES: &str = "creation_rules:\n  - path_regex: .*\n    age: age1y9w8ltdtzmjusvk9h43kevq8nxspu48xttzha80v6lsgkmse6c5qnr0rss\n    odd_field: 1\n";
 
-struct Odd {
-    sandbox: Sandbox,
-    tree: PathBuf,
-}
+struct Odd(Repository);
 
 impl Odd {
     /// A repository with one document, and what `fill` puts beside it; all committed.
     fn new(fill: impl Fn(&Sandbox, &Path)) -> Self {
-        let sandbox = Sandbox::new();
-        let tree = sandbox.path().join("r");
-        std::fs::create_dir_all(tree.join("web")).unwrap();
-        std::fs::write(tree.join("web/.sops.env"), document()).unwrap();
-        sandbox.git(&tree, &["init", "--quiet"]);
-        fill(&sandbox, &tree);
-        sandbox.git(&tree, &["add", "--all"]);
-        sandbox.git(&tree, &["commit", "--quiet", "-m", "odd"]);
-        Self { sandbox, tree }
+        let repository = Repository::new();
+        repository.write("web/.sops.env", document());
+        fill(&repository.sandbox, &repository.tree);
+        repository.commit_all("odd");
+        Self(repository)
     }
 
     fn run(&self, args: &[&str]) -> Ran {
-        let ran = Ran::of(self.sandbox.command(COFFERDAM, &self.tree).args(args));
-        assert!(!ran.stderr.contains("panicked"), "{args:?}: {}", ran.stderr);
-        ran
+        self.0.cofferdam(args)
     }
 
     /// Every command ends with the code it should; gives what `check` and `exposure` printed.
@@ -280,25 +272,20 @@ fn shallow_clones_and_empty_repositories() {
         sandbox.git(tree, &["commit", "--quiet", "-m", "first"]);
         std::fs::write(tree.join("README.md"), "words\n").unwrap();
     });
-    let url = format!("file://{}", whole.tree.display());
-    let at = whole.sandbox.path();
-    whole
-        .sandbox
-        .git(at, &["clone", "--quiet", "--depth", "1", &url, "shallow"]);
-    let Odd { sandbox, tree } = whole;
-    let shallow = Odd {
-        tree: sandbox.path().join("shallow"),
-        sandbox,
-    };
-    drop(tree);
+    let Odd(mut repository) = whole;
+    let url = format!("file://{}", repository.tree.display());
+    let sandbox = &repository.sandbox;
+    let clone = ["clone", "--quiet", "--depth", "1", &url, "shallow"];
+    sandbox.git(sandbox.path(), &clone);
+    repository.tree = sandbox.path().join("shallow");
+    let shallow = Odd(repository);
     let (_, exposed) = shallow.survives(0);
     // History that is not there may hold more.
     assert!(exposed.contains("shallow"), "{exposed}");
     let since = shallow.run(&["check", "--since", "HEAD~1"]).expect_code(2);
     assert!(since.stderr.contains("fetch-depth"), "{}", since.stderr);
-    let empty = Sandbox::new();
-    empty.git(empty.path(), &["init", "--quiet"]);
-    let run = |args: &[&str]| Ran::of(empty.command(COFFERDAM, empty.path()).args(args));
+    let empty = Repository::new();
+    let run = |args: &[&str]| empty.cofferdam(args);
     run(&["check"]).expect_code(0);
     run(&["check", "--staged"]).expect_code(0);
     run(&["encrypt", "--staged"]).expect_code(0);

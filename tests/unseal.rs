@@ -19,60 +19,20 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::runtime::{Stack, private_memory};
+use support::runtime::{Bed, Stack};
 use support::{COFFERDAM, Ran};
 
-/// A stack's folder, and a root in memory.
-struct Bed {
-    stack: Stack,
-    root: tempfile::TempDir,
+/// A folder of documents below the stack's.
+fn folder_of(bed: &Bed, name: &str) -> PathBuf {
+    let folder = bed.path(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
-impl Bed {
-    fn new() -> Option<Self> {
-        let root = private_memory()?;
-        Some(Self {
-            stack: Stack::new(),
-            root,
-        })
-    }
-
-    fn command(&self, verb: &str, args: &[&str]) -> Command {
-        let mut command = self.stack.cofferdam();
-        command.arg(verb).arg("--root").arg(self.root.path());
-        command.args(args);
-        command
-    }
-
-    fn unseal(&self, args: &[&str]) -> Ran {
-        Ran::of(&mut self.command("unseal", args))
-    }
-
-    fn wipe(&self, args: &[&str]) -> Ran {
-        Ran::of(&mut self.command("wipe", args))
-    }
-
-    /// A folder of documents below the stack's.
-    fn folder(&self, name: &str) -> PathBuf {
-        let folder = self.stack.folder().join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        folder
-    }
-
-    /// The folder in memory that a link leads to.
-    fn slot(&self, link: &str) -> PathBuf {
-        let target = std::fs::read_link(self.stack.folder().join(link)).unwrap();
-        target.parent().unwrap().to_owned()
-    }
-
-    /// What lies in the root but the gate.
-    fn left(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.root.path()).unwrap().flatten();
-        entries
-            .map(|entry| entry.path())
-            .filter(|path| !path.ends_with("gate"))
-            .collect()
-    }
+/// The folder in memory that a link leads to.
+fn slot_of(bed: &Bed, link: &str) -> PathBuf {
+    let target = std::fs::read_link(bed.path(link)).unwrap();
+    target.parent().unwrap().to_owned()
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -94,7 +54,7 @@ fn files_stay_and_are_replaced_only_when_a_value_changed() {
     assert!(ran.stdout.contains("+ .env\n  + db.json"), "{}", ran.stdout);
     let link = bed.stack.folder().join(".env");
     assert_eq!(std::fs::read_to_string(&link).unwrap(), "A=first value\n");
-    let slot = bed.slot(".env");
+    let slot = slot_of(&bed, ".env");
     assert_eq!(names(&slot), ["..data", "..gen.1", ".env", "db.json"]);
     // The root keeps others of the host out; a container's user, whoever it is, may read what is mounted.
     let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
@@ -159,7 +119,7 @@ fn readers_see_one_generation_or_the_next_and_never_none() {
     };
     write(0);
     bed.unseal(&["--dir", "."]).expect_code(0);
-    let slot = bed.slot("a.env");
+    let slot = slot_of(&bed, "a.env");
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -204,7 +164,7 @@ fn readers_see_one_generation_or_the_next_and_never_none() {
 fn all_takes_what_opens_here_and_goes_on_where_something_does_not() {
     let Some(bed) = Bed::new() else { return };
     for name in ["one", "two", "three/deep", "foreign", "broken"] {
-        bed.folder(name);
+        folder_of(&bed, name);
     }
     bed.stack.write("one/.sops.env", "A=of the first one\n");
     bed.stack.write("two/.sops.env", "A=of the second one\n");
@@ -235,7 +195,7 @@ fn all_takes_what_opens_here_and_goes_on_where_something_does_not() {
     std::fs::write(path("broken/.sops.env"), swapped).unwrap();
     std::fs::remove_file(path("two/.env")).unwrap();
     std::fs::write(path("two/.env"), "MINE=1\n").unwrap();
-    let gone = bed.slot("one/.env");
+    let gone = slot_of(&bed, "one/.env");
     std::fs::remove_dir_all(path("one")).unwrap();
     bed.stack
         .write("three/deep/x.sops.json", "{\"x\": \"deeper still\"}");
@@ -254,10 +214,10 @@ fn all_takes_what_opens_here_and_goes_on_where_something_does_not() {
     assert!(!gone.exists());
 
     // What lies elsewhere is left alone, also where it cannot be seen now.
-    bed.folder("elsewhere");
+    folder_of(&bed, "elsewhere");
     bed.stack.write("elsewhere/.sops.env", "A=elsewhere\n");
     bed.unseal(&["--dir", "elsewhere"]).expect_code(0);
-    let elsewhere = bed.slot("elsewhere/.env");
+    let elsewhere = slot_of(&bed, "elsewhere/.env");
     std::fs::rename(path("elsewhere"), path("unmounted")).unwrap();
     bed.unseal(&["--all", "--dir", "three"]).expect_code(0);
     assert!(elsewhere.exists());
@@ -269,7 +229,7 @@ fn all_takes_what_opens_here_and_goes_on_where_something_does_not() {
         .expect_code(1);
     bed.unseal(&["--dir", "foreign"]).expect_code(1);
     assert_eq!(bed.left().len(), before);
-    let none = bed.folder("none");
+    let none = folder_of(&bed, "none");
     let ran = bed.unseal(&["--dir", "none"]).expect_code(1);
     assert!(
         ran.stderr.contains("no document NAME.sops.EXT in none"),
@@ -309,7 +269,7 @@ fn what_dockerd_left_in_a_links_place_goes_and_nothing_else_does() {
     assert!(ran.stderr.contains("an empty folder"), "{}", ran.stderr);
     assert_eq!(std::fs::read_to_string(&link).unwrap(), "A=the value\n");
     // The same in the root, where a container started before the files were there.
-    let slot = bed.slot(".env");
+    let slot = slot_of(&bed, ".env");
     bed.wipe(&[]).expect_code(0);
     std::fs::create_dir_all(slot.join(".env")).unwrap();
     bed.unseal(&["--dir", "."]).expect_code(0);
@@ -331,16 +291,22 @@ fn what_dockerd_left_in_a_links_place_goes_and_nothing_else_does() {
 fn a_folder_in_memory_has_a_name_of_its_own_or_the_one_that_is_given() {
     let Some(bed) = Bed::new() else { return };
     for name in ["kasm/newt", "nvr/newt"] {
-        bed.folder(name);
+        folder_of(&bed, name);
         bed.stack
             .write(&format!("{name}/.sops.env"), "A=the value\n");
     }
     bed.unseal(&["--dir", "kasm/newt=newt"]).expect_code(0);
-    assert_eq!(bed.slot("kasm/newt/.env"), bed.root.path().join("newt"));
+    assert_eq!(
+        slot_of(&bed, "kasm/newt/.env"),
+        bed.root.path().join("newt")
+    );
     // It keeps it, wherever it is named again.
     bed.unseal(&["--all"]).expect_code(0);
-    assert_eq!(bed.slot("kasm/newt/.env"), bed.root.path().join("newt"));
-    assert_ne!(bed.slot("nvr/newt/.env"), bed.root.path().join("newt"));
+    assert_eq!(
+        slot_of(&bed, "kasm/newt/.env"),
+        bed.root.path().join("newt")
+    );
+    assert_ne!(slot_of(&bed, "nvr/newt/.env"), bed.root.path().join("newt"));
     let refused = bed.unseal(&["--dir", "kasm/newt=other"]).expect_code(1);
     assert!(
         refused.stderr.contains("hint: cofferdam wipe --dir"),
@@ -355,7 +321,7 @@ fn a_folder_in_memory_has_a_name_of_its_own_or_the_one_that_is_given() {
             .expect_code(2);
     }
     // Nor has a file a name by which the folder is kept in order.
-    bed.folder("odd");
+    folder_of(&bed, "odd");
     bed.stack.write("odd/..sops.data", "of the name ..data");
     let refused = bed
         .unseal(&["--dir", "nvr/newt", "--dir", "odd"])
@@ -380,7 +346,7 @@ fn a_folder_in_memory_has_a_name_of_its_own_or_the_one_that_is_given() {
 #[test]
 fn what_is_asked_for_when_a_value_changes_is_done_then_and_until_it_succeeds() {
     let Some(bed) = Bed::new() else { return };
-    bed.folder("app");
+    folder_of(&bed, "app");
     bed.stack.write("app/.sops.env", "A=the first value\n");
     bed.stack.write("app/b.sops.env", "A=another value\n");
     let script = "run:sh -c 'echo \"$COFFERDAM_CHANGED\" >> done; test -e fine; env > environment'";
@@ -412,7 +378,7 @@ fn what_is_asked_for_when_a_value_changes_is_done_then_and_until_it_succeeds() {
     let changed = std::fs::read_to_string(&done).unwrap();
     assert_eq!(
         changed.trim(),
-        bed.slot("app/.env").join(".env").to_str().unwrap()
+        slot_of(&bed, "app/.env").join(".env").to_str().unwrap()
     );
     let environment = std::fs::read_to_string(bed.stack.folder().join("environment")).unwrap();
     assert!(!environment.contains("SOPS_AGE"), "{environment}");
@@ -444,7 +410,7 @@ fn exec_in_such_a_folder_uses_its_files_and_brings_them_up_to_date() {
     let Some(bed) = Bed::new() else { return };
     bed.stack.write(".sops.env", "A=the first value\n");
     bed.unseal(&["--dir", "."]).expect_code(0);
-    let slot = bed.slot(".env");
+    let slot = slot_of(&bed, ".env");
     bed.stack.write(".sops.env", "A=the second value\n");
     bed.stack.write("new.sops.env", "B=a new one\n");
     // Without --root: where the files are is known.
@@ -454,7 +420,7 @@ fn exec_in_such_a_folder_uses_its_files_and_brings_them_up_to_date() {
     let expected = format!("A=the second value\nB=a new one\n{}\n", slot.display());
     assert_eq!(ran.stdout, expected);
     assert_eq!(names(&slot), ["..data", "..gen.2", ".env", "new.env"]);
-    assert_eq!(bed.slot("new.env"), slot);
+    assert_eq!(slot_of(&bed, "new.env"), slot);
     bed.unseal(&["--dir", "."]).expect_code(0);
     assert_eq!(names(&slot), ["..data", "..gen.2", ".env", "new.env"]);
 }
@@ -464,7 +430,7 @@ fn under_the_scripts_name_it_does_in_a_folder_what_the_script_did() {
     let Some(bed) = Bed::new() else { return };
     let script = bed.stack.sandbox.path().join("sops-decrypt.sh");
     symlink(COFFERDAM, &script).unwrap();
-    bed.folder("empty");
+    folder_of(&bed, "empty");
     // With a /run of its own.
     let run = |steps: &str| {
         let mut command = bed.stack.command("unshare");
@@ -500,7 +466,7 @@ fn under_the_scripts_name_it_does_in_a_folder_what_the_script_did() {
 fn a_root_that_is_no_memory_is_refused_and_nothing_is_written() {
     let Some(bed) = Bed::new() else { return };
     bed.stack.write(".sops.env", "A=the value\n");
-    let disk = bed.folder("disk");
+    let disk = folder_of(&bed, "disk");
     for verb in ["unseal", "wipe"] {
         let mut command = bed.stack.cofferdam();
         command.args([verb, "--dir", ".", "--root"]).arg(&disk);
@@ -547,7 +513,7 @@ fn a_root_that_is_full_keeps_what_it_has() {
     let Some(bed) = Bed::new() else { return };
     // A name space of its own for the mount.
     let script = "mount -t tmpfs -o size=64k,mode=0700 none \"$1\" && shift && exec \"$@\"";
-    let small = bed.folder("small");
+    let small = folder_of(&bed, "small");
     let available = Command::new("unshare")
         .args(["-Urm", "sh", "-c", script, "sh"])
         .arg(&small)
@@ -558,7 +524,7 @@ fn a_root_that_is_full_keeps_what_it_has() {
         println!("skipped: no user name space with a mount of its own");
         return;
     }
-    bed.folder("app");
+    folder_of(&bed, "app");
     bed.stack.write("app/a.sops.env", "A=small\n");
     bed.stack
         .write("b.sops.env", &format!("A={}\n", "x".repeat(80_000)));
@@ -605,7 +571,7 @@ fn killed_at_any_moment_it_leaves_whole_files_and_the_next_run_ends_what_it_bega
         if round % 4 == 0 {
             bed.unseal(&["--dir", "."]).expect_code(0);
             assert_eq!(read("a.env"), text(round));
-            assert_eq!(names(&bed.slot("a.env")).len(), 4);
+            assert_eq!(names(&slot_of(&bed, "a.env")).len(), 4);
         }
         if round % 20 == 0 {
             bed.wipe(&[]).expect_code(0);

@@ -18,6 +18,7 @@ pub mod kube_objects;
 pub mod machine;
 pub mod proxy;
 pub mod replay;
+pub mod repository;
 pub mod runtime;
 pub mod side_by_side;
 pub mod snapshot;

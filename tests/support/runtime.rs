@@ -3,14 +3,15 @@
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use cofferdam::keys::Identity;
 use cofferdam::keys::key_file::KeyFile;
 use cofferdam::sops::{EmitOptions, EncryptOptions, Selection, Store, encrypt};
+use rustix::process::Pid;
 
-use super::{COFFERDAM, Sandbox};
+use super::{COFFERDAM, Ran, Sandbox};
 
 /// A folder of our own in memory, mode 0700; none where the system has no `/dev/shm` to write to, which is said, or fails the
 /// test where `COFFERDAM_REQUIRE_PEERS=1` asks for that.
@@ -111,6 +112,95 @@ impl Stack {
 impl Default for Stack {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A stack, and a root in memory for its plaintext.
+#[derive(Debug)]
+pub struct Bed {
+    /// The folder of documents.
+    pub stack: Stack,
+    /// Where plaintext goes.
+    pub root: tempfile::TempDir,
+}
+
+impl Bed {
+    /// An empty one; none where the system has no memory for it.
+    pub fn new() -> Option<Self> {
+        let root = private_memory()?;
+        let stack = Stack::new();
+        Some(Self { stack, root })
+    }
+
+    /// `cofferdam VERB` with the root, in the stack's folder.
+    pub fn command(&self, verb: &str, args: &[&str]) -> Command {
+        let mut command = self.stack.cofferdam();
+        command.arg(verb).arg("--root").arg(self.root.path());
+        command.args(args);
+        command
+    }
+
+    /// `cofferdam exec`.
+    pub fn exec(&self, args: &[&str]) -> Command {
+        self.command("exec", args)
+    }
+
+    /// Runs `cofferdam unseal`.
+    pub fn unseal(&self, args: &[&str]) -> Ran {
+        Ran::of(&mut self.command("unseal", args))
+    }
+
+    /// Runs `cofferdam wipe`.
+    pub fn wipe(&self, args: &[&str]) -> Ran {
+        Ran::of(&mut self.command("wipe", args))
+    }
+
+    /// A file in the stack's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.stack.folder().join(name)
+    }
+
+    /// Writes a file that is no document, with its folders.
+    pub fn write_plain(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// What lies in the root but the gate.
+    pub fn left(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.root.path()).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| !path.ends_with("gate")).collect()
+    }
+
+    /// Nothing lies in the root, and nothing by these names in the stack's folder.
+    #[track_caller]
+    pub fn expect_clean(&self, links: &[&str]) {
+        assert_eq!(self.left(), Vec::<PathBuf>::new());
+        for link in links {
+            let path = self.path(link);
+            assert!(!path.is_symlink() && !path.exists(), "{link}");
+        }
+    }
+}
+
+/// The id of a child.
+pub fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
+}
+
+/// Waits until a child has ended, and fails, naming `what`, if it does not.
+#[track_caller]
+pub fn ended(child: &mut Child, what: &str) -> ExitStatus {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        let patience = Duration::from_secs(20);
+        assert!(began.elapsed() < patience, "still running: {what}");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
