@@ -175,7 +175,7 @@ fn what_is_changed_by_hand_after_it_was_recorded_is_found() {
     let ground = stacks();
     let file = "s/web/.sops.env";
     let by_hand = |ground: &Repository| {
-        let all = policies(&ground, &["--policy", "strict"]);
+        let all = policies(ground, &["--policy", "strict"]);
         let own = all
             .into_iter()
             .filter(|(name, _)| matches!(name.as_str(), "changed-by-hand" | "not-verified-since"));
@@ -184,7 +184,7 @@ fn what_is_changed_by_hand_after_it_was_recorded_is_found() {
     let found = |policy: &str| vec![(policy.to_owned(), file.to_owned())];
     // Without a record nothing is said.
     let text = ground.read(file);
-    ground.write(file, &text.replace("8080", "9999"));
+    ground.write(file, text.replace("8080", "9999"));
     assert_eq!(by_hand(&ground), []);
     ground.write(file, &text);
     ground.cofferdam(&["verify", "--record"]).expect_code(0);
@@ -192,7 +192,7 @@ fn what_is_changed_by_hand_after_it_was_recorded_is_found() {
     assert_eq!(record.matches(" = { mac = ").count(), 2, "{record}");
     assert!(!record.contains("8080") && !record.contains(CANARY));
     assert_eq!(by_hand(&ground), []);
-    ground.write(file, &text.replace("8080", "9999"));
+    ground.write(file, text.replace("8080", "9999"));
     assert_eq!(by_hand(&ground), found("changed-by-hand"));
     // Who records it again says so only of what verifies.
     ground.cofferdam(&["verify", "--record"]).expect_code(1);
@@ -214,7 +214,7 @@ fn what_is_changed_by_hand_after_it_was_recorded_is_found() {
     ground.cofferdam(&["renew", "s"]).expect_code(0);
     assert_eq!(by_hand(&ground), []);
     let text = ground.read(file);
-    ground.write(file, &text.replace("8080", "9999"));
+    ground.write(file, text.replace("8080", "9999"));
     assert_eq!(by_hand(&ground), found("changed-by-hand"));
     // A document that is gone is forgotten; a damaged record is named.
     std::fs::remove_file(ground.tree.join(file)).unwrap();

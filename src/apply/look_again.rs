@@ -143,7 +143,7 @@ impl Run<'_> {
         let files: Vec<_> = files.collect();
         let mut found = Vec::new();
         // A few at a time, and large ones alone.
-        let is_small = |size: Option<u64>| size.is_some_and(|size| size <= SMALL);
+        let is_small = |size: Option<u64>| size.is_none_or(|size| size <= SMALL);
         for some in files.chunk_by(|(_, a), (_, b)| is_small(*a) && is_small(*b)) {
             for some in some.chunks(64) {
                 let oids: Vec<&Oid> = some.iter().map(|((_, oid), _)| oid).collect();
