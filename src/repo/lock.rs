@@ -69,17 +69,19 @@ impl RunLock {
                 source,
             })?;
         }
+        let lock = Self::acquire_at(&path)?;
+        let fail = |source| LockError::Folder {
+            path: path.clone(),
+            source,
+        };
+        // Whoever was killed here before it began a run left nothing else behind.
+        atomic_write::sweep_temporary(&folder).map_err(fail)?;
         // Git never sees the journal, not even before the run's commit says so in the repository's own .gitignore.
         let ignore = folder.join(".gitignore");
         if !ignore.exists() {
-            atomic_write::replace(&ignore, b"*\n", Mode::Exact(0o600)).map_err(|source| {
-                LockError::Folder {
-                    path: path.clone(),
-                    source,
-                }
-            })?;
+            atomic_write::replace(&ignore, b"*\n", Mode::Exact(0o600)).map_err(fail)?;
         }
-        Self::acquire_at(&path)
+        Ok(lock)
     }
 
     /// Takes the lock whose file is `path`, in a folder that exists.
@@ -170,6 +172,17 @@ mod tests {
         );
         drop(lock);
         drop(RunLock::acquire(root.path()).unwrap());
+    }
+
+    #[test]
+    fn what_a_kill_left_beside_it_is_swept() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join(".cofferdam/journal");
+        std::fs::create_dir_all(&folder).unwrap();
+        let left = folder.join("..gitignore.cofferdam-01cdd9b2.tmp");
+        std::fs::write(&left, "").unwrap();
+        drop(RunLock::acquire(root.path()).unwrap());
+        assert!(!left.exists() && folder.join(".gitignore").exists());
     }
 
     #[test]
