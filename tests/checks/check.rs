@@ -1,22 +1,12 @@
 //! `check`: the sample repository before and after its split, forms of output, accepted findings, and odd repositories.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::support::homeops::Homeops;
+use crate::support::{COFFERDAM, Ran, Sandbox, copy_folder, have_peers, tests_folder};
 use serde_json::Value;
-use support::homeops::Homeops;
-use support::{COFFERDAM, Ran, Sandbox, copy_folder, have_peers, tests_folder};
 
 const EVERYTHING: [&str; 4] = ["--policy", "strict", "--policy", "homelab"];
 

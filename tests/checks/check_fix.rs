@@ -1,18 +1,8 @@
 //! `check --fix`: what it repairs, byte by byte, what it leaves, and that it takes nothing away; `verify --record`.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
+use crate::support::repository::Repository;
+use crate::support::{COFFERDAM, Ran, Sandbox, have_peers, snapshot, tests_folder};
 use serde_json::Value;
-use support::repository::Repository;
-use support::{COFFERDAM, Ran, Sandbox, have_peers, snapshot, tests_folder};
 
 const CANARY: &str = "correct-horse-canary";
 

@@ -1,23 +1,13 @@
 //! `exposure`: every value that an identity could ever open, and what became of it; judged by real sops.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::support::homeops::{Homeops, fixture};
+use crate::support::{COFFERDAM, Ran, Sandbox, have_peers};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
-use support::homeops::{Homeops, fixture};
-use support::{COFFERDAM, Ran, Sandbox, have_peers};
 
 /// File and key → state, of what `exposure --json` printed.
 fn states(ran: &Ran) -> BTreeMap<(String, String), String> {

@@ -1,24 +1,14 @@
 //! Hooks before a commit look at what is committed, whatever the work tree holds; the steps of `action.yml` do what they say.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::repository::Repository;
+use crate::support::{COFFERDAM, Ran, Sandbox, have_peers};
 use cofferdam::keys::Identity;
 use serde_yaml::Value;
-use support::repository::Repository;
-use support::{COFFERDAM, Ran, Sandbox, have_peers};
 
 const SECRET: &str = "correct-horse-canary";
 

@@ -1,22 +1,12 @@
 //! `init` on repositories of other kinds than the sample: NixOS machines that have identities of their own already, KSOPS, Ansible.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use crate::support::{COFFERDAM, Ran, Sandbox, have_peers};
 use cofferdam::keys::{Identity, Recipient};
 use cofferdam::topology::{self, Topology};
 use secrecy::ExposeSecret;
-use support::{COFFERDAM, Ran, Sandbox, have_peers};
 
 struct World {
     sandbox: Sandbox,

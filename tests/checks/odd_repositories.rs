@@ -1,24 +1,14 @@
 //! Odd repositories, one tree for each kind: `check`, `exposure`, `why`, `status`, `init` and the hooks' commands survive them and say
 //! what they could not look into.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use support::homeops::Homeops;
-use support::repository::Repository;
-use support::runtime::private_memory;
-use support::{COFFERDAM, Ran, Sandbox, have_peers, tests_folder};
+use crate::support::homeops::Homeops;
+use crate::support::repository::Repository;
+use crate::support::runtime::private_memory;
+use crate::support::{COFFERDAM, Ran, Sandbox, have_peers, tests_folder};
 
 const RULES: &str = "creation_rules:\n  - path_regex: .*\n    age: age1y9w8ltdtzmjusvk9h43kevq8nxspu48xttzha80v6lsgkmse6c5qnr0rss\n    odd_field: 1\n";
 

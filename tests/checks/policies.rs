@@ -1,26 +1,16 @@
 //! Every policy has one name in `policies/`, `tests/policies/` and `docs/policies.md`; each finds something in the tree that
 //! fails and nothing in the one that passes.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::support::snapshot::expect_snapshot;
+use crate::support::{COFFERDAM, Ran, Sandbox, copy_folder, have_peers, tests_folder};
 use cofferdam::policy::facts::Subject;
 use cofferdam::policy::pack::BUILT_IN;
 use cofferdam::policy::{Pack, Policy};
 use regex::Regex;
 use serde_json::Value;
-use support::snapshot::expect_snapshot;
-use support::{COFFERDAM, Ran, Sandbox, copy_folder, have_peers, tests_folder};
 
 fn policies() -> Vec<Policy> {
     let packs = BUILT_IN.map(|(name, text)| (name.to_owned(), text.to_owned()));

@@ -1,18 +1,8 @@
 //! `why`: who opens a file, what a reader holds, and the first step that is missing.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
+use crate::support::homeops::{Homeops, fixture};
+use crate::support::{COFFERDAM, Ran, Sandbox, copy_folder, have_peers, tests_folder};
 use serde_json::Value;
-use support::homeops::{Homeops, fixture};
-use support::{COFFERDAM, Ran, Sandbox, copy_folder, have_peers, tests_folder};
 
 const FILE: &str = "docker/stacks/kasm/newt/.sops.env";
 

@@ -3,14 +3,6 @@
 //! Works on the library, so that every case of every store is tried without one process each; the command line has
 //! tests of its own. Where sops is not installed, what needs it is skipped and said.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

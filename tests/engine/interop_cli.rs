@@ -1,10 +1,4 @@
 //! The same cases by way of the command line: every recorded call of sops, made to us with the same arguments.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "edge: a test of whole programs"
-)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,5 @@
 //! Wraps that real `age` reads, and files of real `age` that we read; keys by real `age-keygen` and `ssh-keygen`.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

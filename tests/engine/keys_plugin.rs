@@ -1,13 +1,5 @@
 //! Plugin recipients and identities, against a fake `age-plugin-fake` that counts its runs and its questions.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -359,8 +351,9 @@ fn wraps_to_a_plugins_recipient() {
         fake.folder.path().display(),
         std::env::var("PATH").unwrap_or_default()
     );
+    let test = module_path!().replacen("engine::", "", 1) + "::wraps_to_a_plugins_recipient";
     let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "wraps_to_a_plugins_recipient"])
+        .args(["--exact", &test])
         .env("PATH", path)
         .env(CHILD, "1")
         .stdout(std::process::Stdio::null())

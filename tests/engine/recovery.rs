@@ -1,24 +1,14 @@
 //! The recovery kit is rehearsed, and used: with nothing else at hand an operator gets going again.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 
+use crate::support::ground::{Ground, identities, parse, private, recipient};
+use crate::support::{Ran, Sandbox, assert_same_files, have_peers, snapshot};
 use cofferdam::keys::Identity;
 use cofferdam::keys::key_file::KeyFile;
 use cofferdam::keystore::sealed;
-use support::ground::{Ground, identities, parse, private, recipient};
-use support::{Ran, Sandbox, assert_same_files, have_peers, snapshot};
 
 /// A new identity in a key file of its own; its recipient.
 fn new_identity(file: &Path) -> String {
@@ -279,7 +269,7 @@ fn with_the_kit_alone_an_operator_gets_going() {
     let yes: Vec<&str> = asks.iter().copied().chain(["--yes"]).collect();
     run_with_input(&ground, &yes, &kit).expect_code(0);
     // Real sops opens every document with the new identity alone, and prints what it printed before.
-    let expected = support::homeops::Homeops::expected();
+    let expected = crate::support::homeops::Homeops::expected();
     for path in &ground.documents {
         let ran = ground
             .sops(&["decrypt", path.as_str()], &new)

@@ -1,22 +1,13 @@
 //! `cofferdam redact`: no value of a document passes, in whatever form and however the text is cut.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
 #![cfg(target_os = "linux")]
-
-use crate::support;
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
+use crate::support::Ran;
+use crate::support::runtime::Stack;
 use base64::Engine;
-use support::Ran;
-use support::runtime::Stack;
 
 /// Feeds `text` in pieces of `cut` bytes.
 fn filtered(command: &mut Command, text: &[u8], cut: usize) -> (Option<i32>, String, String) {
@@ -152,7 +143,7 @@ fn text_that_cannot_be_a_value_passes_at_once_and_bytes_stay() {
     assert!(rest == odd);
     assert!(child.wait().unwrap().success());
     // A reader that goes is no failure.
-    let script = format!("yes | {} redact | head -n 1", support::COFFERDAM);
+    let script = format!("yes | {} redact | head -n 1", crate::support::COFFERDAM);
     let ran = Ran::of(stack.command("sh").args(["-c", &script])).expect_code(0);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("y\n", ""));
 }

@@ -1,13 +1,5 @@
 //! Real sops as the judge of which rule a file gets: generated configurations, the recipients it chose against ours.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
 use std::path::Path;
 use std::process::{Command, Output};
 

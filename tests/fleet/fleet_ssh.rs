@@ -2,28 +2,18 @@
 //! another, one whose login needs sudo, one dead, one slow, one with a wrong host key, one that prints noise. What each holds
 //! is read from its disk, and what that opens is judged by real `sops` and by real decryption.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use crate::support::bench::{chmod, mode, names, transport_line};
+use crate::support::ground::{identities, parse};
+use crate::support::homeops::{Homeops, LAN, VPS};
+use crate::support::sshd::{Fleet, Manners, have_sshd};
+use crate::support::{Ran, have_peers};
 use cofferdam::keys::key_file::KeyFile;
 use cofferdam::keys::{IdentitySet, Recipient};
 use cofferdam::ledger::{Holder, Ledger, State};
 use cofferdam::repo_path::RepoPath;
-use support::bench::{chmod, mode, names, transport_line};
-use support::ground::{identities, parse};
-use support::homeops::{Homeops, LAN, VPS};
-use support::sshd::{Fleet, Manners, have_sshd};
-use support::{Ran, have_peers};
 
 /// Its login needs sudo.
 const SUDO: &str = "kasm";

@@ -1,19 +1,12 @@
 //! Clusters reached by a real `kubectl`, against a double of the API with strict semantics (`tests/support/kube_double.rs`):
 //! deliveries, proofs, withdrawals, and everything that can go wrong on the way.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::kube_double::{Fault, KubeDouble, patch_as};
+use crate::support::kube_objects::LAST_APPLIED;
+use crate::support::{Ran, Sandbox, have_peers};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cofferdam::fleet::challenge::Challenge;
@@ -25,9 +18,6 @@ use cofferdam::keys::{Identity, Recipient};
 use cofferdam::ledger::ReceiptKind;
 use cofferdam::topology::{Cluster, ClusterTarget, SecretEntry};
 use serde_json::json;
-use support::kube_double::{Fault, KubeDouble, patch_as};
-use support::kube_objects::LAST_APPLIED;
-use support::{Ran, Sandbox, have_peers};
 
 const NAMESPACE: &str = "flux-system";
 const SECRET: &str = "sops-age";

@@ -1,21 +1,11 @@
 //! Protocol rule 12 for clusters: retirement waits until declared Kustomizations have applied what the run wrote. A real
 //! `kubectl`; the cluster is a double of the API (`tests/support/kube_double.rs`), and so is what Flux would have written.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
+use crate::support::ground::{Ground, recipient};
+use crate::support::kube_double::KubeDouble;
+use crate::support::{Ran, Sandbox, have_peers};
 use cofferdam::ledger::{Holder, ReceiptKind, State};
 use serde_json::json;
-use support::ground::{Ground, recipient};
-use support::kube_double::KubeDouble;
-use support::{Ran, Sandbox, have_peers};
 
 const NAMESPACE: &str = "flux-system";
 const SECRET: &str = "sops-age";

@@ -1,25 +1,15 @@
 //! Whole runs with a cluster that a real `kubectl` reaches: split, rotation, undo, and what stops them. The cluster is a double
 //! of the API (`tests/support/kube_double.rs`); whether documents open is asked of real `sops`.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::support::ground::{Ground, private, recipient};
+use crate::support::kube_double::{Fault, KubeDouble, patch_as};
+use crate::support::{Ran, Sandbox, have_peers};
 use cofferdam::ledger::{ReceiptKind, State};
 use serde_json::json;
-use support::ground::{Ground, private, recipient};
-use support::kube_double::{Fault, KubeDouble, patch_as};
-use support::{Ran, Sandbox, have_peers};
 
 const NAMESPACE: &str = "flux-system";
 const SECRET: &str = "sops-age";

@@ -1,5 +1,13 @@
 //! Readers: hosts behind real sshds, clusters behind a real kubectl.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail where it stands"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

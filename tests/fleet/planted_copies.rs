@@ -1,32 +1,22 @@
 //! Protocol rule 21: a forgotten copy of an identity is found wherever identities are looked for on a reader, whosever it is; each
 //! turns the proof red and is named.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::bench::{chmod, text_of, transport};
+use crate::support::ground::{Ground, identities};
+use crate::support::machine::can_be_real;
+use crate::support::sshd::{Fleet, Manners, have_sshd};
+use crate::support::{Ran, Sandbox, have_peers};
 use cofferdam::fleet::challenge::Challenge;
 use cofferdam::fleet::{Receipt, SshHost, SshProgram, Target};
 use cofferdam::keys::{Identity, Recipient};
 use cofferdam::ledger::Holder;
 use cofferdam::topology::{Host, HostTarget};
-use support::bench::{chmod, text_of, transport};
-use support::ground::{Ground, identities};
-use support::machine::can_be_real;
-use support::sshd::{Fleet, Manners, have_sshd};
-use support::{Ran, Sandbox, have_peers};
 
 /// Not where everybody looks, so that what lies there is a copy.
 const FILE: &str = "/etc/own/keys.txt";

@@ -1,19 +1,9 @@
 //! `ship`, `prove` and `status --probe`: readers that lost an identity, hold one too many, or do not answer.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
+use crate::support::Sandbox;
+use crate::support::ground::{Ground, identities, private};
 use cofferdam::ledger::Holder;
 use serde_json::Value;
-use support::Sandbox;
-use support::ground::{Ground, identities, private};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -167,7 +157,7 @@ fn bad_input_is_refused_before_any_act() {
     // Somebody who can unseal nothing.
     std::fs::remove_file(ground.host_file("kasm")).unwrap();
     let ran = ground.command_with("shared.txt", &["ship"]);
-    let ran = support::Ran::of(&mut { ran }).expect_code(1);
+    let ran = crate::support::Ran::of(&mut { ran }).expect_code(1);
     assert!(
         ran.stderr
             .contains("cannot be unsealed with the identities at hand"),
@@ -196,7 +186,7 @@ fn bad_input_is_refused_before_any_act() {
         std::fs::copy(vps, lan).unwrap();
     }
     let ran = ground.command_with("laptop.txt", &["ship", "kasm"]);
-    let ran = support::Ran::of(&mut { ran }).expect_code(1);
+    let ran = crate::support::Ran::of(&mut { ran }).expect_code(1);
     assert!(ran.stderr.contains("cannot be unsealed"), "{}", ran.stderr);
     assert!(!ground.host_file("kasm").exists());
     ground.git(&["checkout", "-q", "--", "."]);

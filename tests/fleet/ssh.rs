@@ -1,32 +1,22 @@
 //! Hosts reached by the system's `ssh`, with real `sshd`s: deliveries, proofs, withdrawals, and a split.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
+use crate::support::bench::by_ssh as by_ssh_on;
+use crate::support::bench::{
+    Bench, busybox, chmod, host, mode, names, prove, text_of, told, transport, transport_line,
+};
+use crate::support::ground::Ground;
+use crate::support::homeops::{Homeops, VPS};
+use crate::support::sshd::{Fleet, Manners, have_sshd};
+use crate::support::{Ran, Sandbox, have_peers};
 use cofferdam::fleet::challenge::Challenge;
 use cofferdam::fleet::{Delivered, SshProgram, Target, TargetError, Withdrawn};
 use cofferdam::keys::key_file::KeyFile;
 use cofferdam::keys::{Identity, Recipient};
 use cofferdam::ledger::ReceiptKind;
-use support::bench::by_ssh as by_ssh_on;
-use support::bench::{
-    Bench, busybox, chmod, host, mode, names, prove, text_of, told, transport, transport_line,
-};
-use support::ground::Ground;
-use support::homeops::{Homeops, VPS};
-use support::sshd::{Fleet, Manners, have_sshd};
-use support::{Ran, Sandbox, have_peers};
 
 const NOISE: &str = "echo Welcome to the machine; echo mail >&2; sh -c \"$SSH_ORIGINAL_COMMAND\"; s=$?; echo bye; exit $s";
 
@@ -378,7 +368,7 @@ fn what_others_can_read_and_what_is_no_key_file_is_refused() {
     let new = Identity::mint();
     let text = text_of(&Identity::mint());
     let refused = |wanted: &[&str]| {
-        let before = support::snapshot(&bench.folder());
+        let before = crate::support::snapshot(&bench.folder());
         for error in [target.read().err(), target.deliver("x", &new).err()] {
             let error = told(&error.unwrap());
             for wanted in wanted.iter().chain(&["kasm"]) {
@@ -386,7 +376,7 @@ fn what_others_can_read_and_what_is_no_key_file_is_refused() {
             }
             assert!(!error.contains("hunter2"), "{error}");
         }
-        support::assert_same_files(&before, &support::snapshot(&bench.folder()));
+        crate::support::assert_same_files(&before, &crate::support::snapshot(&bench.folder()));
     };
     let file = bench.file();
     let path = file.to_str().unwrap();
@@ -750,11 +740,11 @@ fn undo_by_ssh_brings_every_byte_and_mode_back() {
     let cofferdam =
         |args: &[&str]| Ran::of(homeops.command(args).env("COFFERDAM_SSH", fleet.program()));
     chmod(&homeops.host_file("omni"), 0o600);
-    let before = support::snapshot(&homeops.targets());
+    let before = crate::support::snapshot(&homeops.targets());
     cofferdam(&["split", "--yes", "--hold-at", "rewrite"]).expect_code(0);
-    assert_ne!(before, support::snapshot(&homeops.targets()));
+    assert_ne!(before, crate::support::snapshot(&homeops.targets()));
     cofferdam(&["undo", "--yes"]).expect_code(0);
-    support::assert_same_files(&before, &support::snapshot(&homeops.targets()));
+    crate::support::assert_same_files(&before, &crate::support::snapshot(&homeops.targets()));
     assert_eq!(mode(&homeops.host_file("omni")), 0o600);
     assert_eq!(mode(&homeops.host_file("kasm")), 0o400);
 }
@@ -791,7 +781,10 @@ fn hosts_that_cannot_be_read_are_all_named_and_hold_up_the_gate_alone() {
             .map(|path| std::fs::read(homeops.repository().join(path)).unwrap())
             .collect()
     };
-    let (before, targets) = (documents(&homeops), support::snapshot(&homeops.targets()));
+    let (before, targets) = (
+        documents(&homeops),
+        crate::support::snapshot(&homeops.targets()),
+    );
     let cofferdam =
         |args: &[&str]| Ran::of(homeops.command(args).env("COFFERDAM_SSH", fleet.program()));
     let ran = cofferdam(&["split", "--yes"]).expect_code(5);
@@ -811,7 +804,7 @@ fn hosts_that_cannot_be_read_are_all_named_and_hold_up_the_gate_alone() {
     assert_eq!((recipients("omni"), recipients("kasm")), (2, 1));
     // Nothing of this run is on them, so the way back does not need them.
     cofferdam(&["undo", "--yes"]).expect_code(0);
-    support::assert_same_files(&targets, &support::snapshot(&homeops.targets()));
+    crate::support::assert_same_files(&targets, &crate::support::snapshot(&homeops.targets()));
 }
 
 #[test]

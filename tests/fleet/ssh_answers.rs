@@ -1,29 +1,19 @@
 //! A host that has `cofferdam` answers challenges with it: real `sshd`s, the built binary, and no `sops` nor `age` there.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use crate::support::bench::{Bench, busybox, by_ssh, chmod, prove, text_of};
+use crate::support::ground::Ground;
+use crate::support::sshd::{Fleet, Manners, have_sshd};
+use crate::support::{COFFERDAM, Ran, Sandbox, have_peers};
 use cofferdam::fleet::ssh::answers;
 use cofferdam::fleet::{Challenge, Target};
 use cofferdam::keys::wrap::wrap;
 use cofferdam::keys::{Identity, Recipient};
 use cofferdam::ledger::ReceiptKind;
-use support::bench::{Bench, busybox, by_ssh, chmod, prove, text_of};
-use support::ground::Ground;
-use support::sshd::{Fleet, Manners, have_sshd};
-use support::{COFFERDAM, Ran, Sandbox, have_peers};
 
 /// A host with busybox and what `put` adds to its PATH.
 fn host_with(put: impl FnOnce(&Path)) -> Option<(Bench, Sandbox)> {
@@ -174,7 +164,7 @@ fn what_the_environment_of_the_login_holds_is_found() {
         };
         let program = match tool {
             "cofferdam" => Some(PathBuf::from(COFFERDAM)),
-            _ => support::find_program(tool),
+            _ => crate::support::find_program(tool),
         };
         if let Some(program) = program {
             symlink(program, Path::new(&bin).join(tool)).unwrap();

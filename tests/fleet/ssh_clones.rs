@@ -1,27 +1,17 @@
 //! What hosts by SSH have deployed (protocol rule 12), with real `sshd`s.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use crate::support::bench::{Bench, by_ssh, told, transport};
+use crate::support::ground::Ground;
+use crate::support::sshd::{Fleet, Manners, have_sshd};
+use crate::support::{Ran, Sandbox, have_peers};
 use cofferdam::fleet::{Deployed, DirectoryHost, Target};
 use cofferdam::inventory::Digest;
 use cofferdam::repo_path::RepoPath;
-use support::bench::{Bench, by_ssh, told, transport};
-use support::ground::Ground;
-use support::sshd::{Fleet, Manners, have_sshd};
-use support::{Ran, Sandbox, have_peers};
 
 fn write(path: &Path, bytes: &[u8]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -43,7 +33,7 @@ fn what_a_host_has_deployed_is_told_whatever_the_names() {
     if !have_sshd() {
         return;
     }
-    for path in [None, support::bench::busybox()] {
+    for path in [None, crate::support::bench::busybox()] {
         let bench = Bench::new(
             "kasm",
             &Manners {

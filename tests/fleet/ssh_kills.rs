@@ -2,30 +2,20 @@
 //! connection, the connection itself, the `ssh` that holds it. After each no reader is locked out, no key file is half written,
 //! no identity is nowhere; and `resume` finishes.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::collections::BTreeSet;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::bench::{by_ssh, mode, names, transport};
+use crate::support::ground::{Ground, identities, recipient};
+use crate::support::homeops::VPS;
+use crate::support::sshd::{Fleet, Manners, children, have_sshd, signal};
+use crate::support::{Ran, Sandbox, have_peers};
 use cofferdam::keys::key_file::KeyFile;
 use cofferdam::keystore::sealed;
 use cofferdam::ledger::{Holder, State};
 use rustix::process::Signal;
-use support::bench::{by_ssh, mode, names, transport};
-use support::ground::{Ground, identities, recipient};
-use support::homeops::VPS;
-use support::sshd::{Fleet, Manners, children, have_sshd, signal};
-use support::{Ran, Sandbox, have_peers};
 
 const HOSTS: [&str; 3] = ["kasm", "nvr", VPS];
 /// Rotations that go on side by side, each on a ground of its own.

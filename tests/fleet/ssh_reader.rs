@@ -1,28 +1,18 @@
 //! Protocol rule 18: a container that reads in its host's place. A real `dockerd`, containers of busybox with the key file
 //! mounted, and a real `sshd` of the host they run on.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::support::bench::{Bench, by_ssh, chmod, prove, text_of, told};
+use crate::support::dockerd::Dockerd;
+use crate::support::ground::{Ground, identities, recipient};
+use crate::support::sshd::{Fleet, Manners, have_sshd};
+use crate::support::{COFFERDAM, Ran, Sandbox, find_program, have_peers};
 use cofferdam::fleet::{Challenge, Receipt, SshHost, SshProgram, Target, TargetError};
 use cofferdam::keys::{Identity, Recipient};
 use cofferdam::ledger::ReceiptKind;
 use cofferdam::topology::{Container, Host, HostTarget};
-use support::bench::{Bench, by_ssh, chmod, prove, text_of, told};
-use support::dockerd::Dockerd;
-use support::ground::{Ground, identities, recipient};
-use support::sshd::{Fleet, Manners, have_sshd};
-use support::{COFFERDAM, Ran, Sandbox, find_program, have_peers};
 
 const INSIDE: &str = "/etc/sops/age/keys.txt";
 
@@ -256,7 +246,7 @@ fn a_container_that_cannot_be_asked_is_told_by_name() {
         &["which is not running", "docker start periphery"],
     );
     // No docker on the host at all; a docker that reaches no daemon; a login without rights.
-    let Some((_applets, bin)) = support::bench::busybox() else {
+    let Some((_applets, bin)) = crate::support::bench::busybox() else {
         return;
     };
     expect(

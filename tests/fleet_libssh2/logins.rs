@@ -1,13 +1,5 @@
 //! Logins by the library: host keys, agents and passwords.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;

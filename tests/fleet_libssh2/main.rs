@@ -2,6 +2,13 @@
 //! (`support::bench::transport`).
 
 #![cfg(feature = "libssh2")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail where it stands"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,25 +1,15 @@
 //! A repository that was zoned by hand: a split goes on with the identities that serve a zone already, and killed at every
 //! entry of the journal it locks nobody out.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::ground::Ground;
+use crate::support::side_by_side::side_by_side;
+use crate::support::{Ran, Sandbox, have_peers};
 use cofferdam::keys::key_file::KeyFile;
 use cofferdam::keys::{Identity, Recipient};
 use cofferdam::ledger::{Holder, State};
-use support::ground::Ground;
-use support::side_by_side::side_by_side;
-use support::{Ran, Sandbox, have_peers};
 
 const VPS: &str = "racknerd-aegis";
 

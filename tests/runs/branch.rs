@@ -1,21 +1,11 @@
 //! `--branch`: the change stands on a branch of its own until it was merged; whatever happens meanwhile, nobody is locked out.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use cofferdam::keys::Recipient;
 use cofferdam::ledger::{Holder, State};
 
-use support::ground::Ground;
-use support::two_clones::TwoClones;
-use support::{Ran, Sandbox};
+use crate::support::ground::Ground;
+use crate::support::two_clones::TwoClones;
+use crate::support::{Ran, Sandbox};
 
 const BRANCH: &str = "cofferdam/rotate-lan";
 

@@ -1,23 +1,13 @@
 //! No plaintext and no identity appears where it does not belong: not in output, logs, journal, argv, git objects or
 //! any file but a reader's own key file, whatever is done and wherever it is killed.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use support::homeops::Homeops;
-use support::{Ran, have_peers};
+use crate::support::homeops::Homeops;
+use crate::support::{Ran, have_peers};
 
 /// The marked value.
 const CANARY: &str = "canary-Zq7TfM3xWv9LpK2n";

@@ -1,17 +1,7 @@
 //! Protocol rule 22: what a merged change to `cofferdam.toml` makes Cofferdam run, reach or trust is confirmed by name.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
-use support::ground::Ground;
-use support::{Sandbox, have_peers};
+use crate::support::ground::Ground;
+use crate::support::{Sandbox, have_peers};
 
 #[test]
 fn a_new_command_or_address_is_confirmed_by_name() {

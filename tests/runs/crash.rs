@@ -1,25 +1,15 @@
 //! Killed at every entry of the journal and at random moments, a split locks nobody out, and goes on or back to the end.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use support::ground::{First, Ground};
-use support::homeops::Homeops;
-use support::side_by_side::side_by_side;
-use support::{Sandbox, have_peers};
+use crate::support::ground::{First, Ground};
+use crate::support::homeops::Homeops;
+use crate::support::side_by_side::side_by_side;
+use crate::support::{Sandbox, have_peers};
 
 /// Where the random moments come from, unless `COFFERDAM_TEST_SEED` says otherwise.
 const SEED: u64 = 20_261_123;
@@ -254,7 +244,7 @@ fn killed_at_200_random_moments() {
 
 #[test]
 fn the_sample_repository_killed_at_random() {
-    let (homeops, _) = Homeops::prepared_in(&support::memory());
+    let (homeops, _) = Homeops::prepared_in(&crate::support::memory());
     let before = Ground::whole(&homeops);
     let first = before.first();
     killed_at_random(&before, &first, 6);

@@ -1,22 +1,12 @@
 //! The record of verified documents, as runs and `encrypt` keep it: what is changed by hand is found with no identity at hand,
 //! undo puts the record back, and whatever happens to it stops no run.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
+use crate::support::ground::Ground;
+use crate::support::two_clones::TwoClones;
+use crate::support::{COFFERDAM, Ran, Sandbox, have_peers};
 use cofferdam::inventory::digests::Standing;
 use cofferdam::repo_path::RepoPath;
 use serde_json::Value;
-use support::ground::Ground;
-use support::two_clones::TwoClones;
-use support::{COFFERDAM, Ran, Sandbox, have_peers};
 
 const RECORD: &str = ".cofferdam/digests.toml";
 const KASM: &str = "docker/stacks/kasm/newt/.sops.env";
@@ -297,7 +287,7 @@ fn what_a_colleague_pushes_to_the_record_meanwhile_is_taken() {
         let theirs = "docker/stacks/kasm/attic/.sops.env";
         std::fs::create_dir(here.b.repository().join("docker/stacks/kasm/attic")).unwrap();
         write(&here.b, theirs, "A=1\n");
-        let laptop = support::ground::recipient(&here.b.folder.join("laptop.txt"));
+        let laptop = crate::support::ground::recipient(&here.b.folder.join("laptop.txt"));
         here.b
             .run(&["encrypt", "-i", "--age", laptop.as_str(), theirs])
             .expect_code(0);
@@ -437,7 +427,7 @@ fn encrypt_brings_a_record_up_to_date_and_begins_none() {
     let sandbox = Sandbox::in_memory();
     let ground = Ground::small(&sandbox);
     let rules = ".sops.yaml";
-    let laptop = support::ground::recipient(&ground.folder.join("laptop.txt"));
+    let laptop = crate::support::ground::recipient(&ground.folder.join("laptop.txt"));
     write(
         &ground,
         rules,

@@ -2,22 +2,12 @@
 //!
 //! The writes are done by this test program itself, started a second time, since the trace is asked for by environment.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::path::{Path, PathBuf};
 
+use crate::support::replay::Trace;
+use crate::support::{Ran, Sandbox, copy_folder, snapshot};
 use cofferdam::repo::atomic_write::{self, Mode};
 use cofferdam::repo::log_file::{self, LogFile};
-use support::replay::Trace;
-use support::{Ran, Sandbox, copy_folder, snapshot};
 
 const FOLDER: &str = "TEST_FOLDER";
 
@@ -28,8 +18,9 @@ fn folder() -> Option<PathBuf> {
 fn again(sandbox: &Sandbox, test: &str, folder: &Path) -> std::process::Command {
     let program = std::env::current_exe().unwrap();
     let mut command = sandbox.command(program, sandbox.path());
+    let test = module_path!().replacen("runs::", "", 1) + "::" + test;
     command
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", &test, "--nocapture"])
         .env(FOLDER, folder);
     command
 }

@@ -1,20 +1,10 @@
 //! The gate in whole runs: a reader that opens what it must not stops the run before the rewrite, and again before retirement.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use support::Sandbox;
-use support::ground::{Ground, identities, recipient};
+use crate::support::Sandbox;
+use crate::support::ground::{Ground, identities, recipient};
 
 const HOST: &str = "kasm";
 const OTHER_ZONE: &str = "racknerd-aegis";

@@ -1,26 +1,16 @@
 //! Protocol rule 14: a clone whose ledger is behind writes to no target that a later one wrote to.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::path::{Path, PathBuf};
 
+use crate::support::bench::{Bench, names, told};
+use crate::support::ground::Ground;
+use crate::support::sshd::{Manners, have_sshd};
+use crate::support::{Sandbox, have_peers};
 use cofferdam::fleet::{Delivered, DirectoryCluster, DirectoryHost, Target, TargetError};
 use cofferdam::keys::Identity;
 use cofferdam::keys::key_file::KeyFile;
 use cofferdam::ledger::Generation;
 use cofferdam::topology::SecretEntry;
-use support::bench::{Bench, names, told};
-use support::ground::Ground;
-use support::sshd::{Manners, have_sshd};
-use support::{Sandbox, have_peers};
 
 fn generations() -> [Generation; 3] {
     let first = Generation::after(None, "run-a").unwrap();
@@ -103,7 +93,7 @@ fn an_older_clone_writes_to_no_host_by_ssh() {
     if !have_sshd() {
         return;
     }
-    for path in [None, support::bench::busybox()] {
+    for path in [None, crate::support::bench::busybox()] {
         let manners = Manners {
             path: path.as_ref().map(|(_, bin)| bin.clone()),
             ..Manners::default()
@@ -128,7 +118,7 @@ fn a_kill_between_the_generation_and_the_file_is_safe() {
         kill.display()
     );
     std::fs::write(bin.join("mv"), text).unwrap();
-    support::bench::chmod(&bin.join("mv"), 0o755);
+    crate::support::bench::chmod(&bin.join("mv"), 0o755);
     let manners = Manners {
         path: Some(format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", bin.display())),
         ..Manners::default()
@@ -178,11 +168,11 @@ fn a_clone_that_was_not_pulled_is_told_to_pull() {
     ground.run(&["rotate", "lan", "--yes"]).expect_code(0);
     let before = std::fs::read(ground.host_file("kasm")).unwrap();
     let stale = |args: &[&str]| {
-        let mut command = sandbox.command(support::COFFERDAM, &folder.join("stale"));
+        let mut command = sandbox.command(crate::support::COFFERDAM, &folder.join("stale"));
         command
             .args(args)
             .env("SOPS_AGE_KEY_FILE", folder.join("keys.txt"));
-        support::Ran::of(&mut command)
+        crate::support::Ran::of(&mut command)
     };
     for args in [&["rotate", "lan", "--yes"][..], &["sync", "--yes"][..]] {
         let stopped = stale(args).expect_code(5).stderr;

@@ -1,20 +1,10 @@
 //! Protocol rule 6: a recipient leaves only together with the data key. Every wrap that history keeps for the retired
 //! identity, spliced into today's documents, opens nothing: neither for real sops nor for us.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use support::homeops::Homeops;
-use support::{Ran, have_peers};
+use crate::support::homeops::Homeops;
+use crate::support::{Ran, have_peers};
 
 /// The armored wraps for `recipient` in a document's text, by its format's own rules, found by their beginning.
 fn wraps(text: &str, recipient: &str) -> BTreeSet<String> {
@@ -100,7 +90,7 @@ fn old_wraps_open_nothing_new() {
     let git = |args: &[&str]| homeops.sandbox.git(&root, args);
     let shared = homeops.shared.as_str().to_owned();
     let old_key = homeops.sandbox.path().join("shared.txt");
-    std::fs::copy(support::homeops::fixture("shared-key.txt"), &old_key).unwrap();
+    std::fs::copy(crate::support::homeops::fixture("shared-key.txt"), &old_key).unwrap();
 
     // All wraps of all versions, by path.
     let mut history: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -128,7 +118,7 @@ fn old_wraps_open_nothing_new() {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, text).unwrap();
         let file = file.to_str().unwrap().to_owned();
-        ["sops", support::COFFERDAM].map(|program| {
+        ["sops", crate::support::COFFERDAM].map(|program| {
             let mut command = homeops.sandbox.command(program, homeops.sandbox.path());
             command.arg("decrypt").env("SOPS_AGE_KEY_FILE", &old_key);
             if ignore_mac {

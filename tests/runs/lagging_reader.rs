@@ -1,22 +1,12 @@
 //! Each reader has a clone of its own and pulls when it likes. At every moment it opens the revision that it has deployed
 //! with what lies on its disk; retirement waits for it; one restored from a snapshot is noticed (protocol rules 12 and 19).
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::path::PathBuf;
 
-use support::ground::{Ground, identities, parse, recipient};
-use support::homeops::Homeops;
-use support::two_clones::TwoClones;
-use support::{Ran, Sandbox};
+use crate::support::ground::{Ground, identities, parse, recipient};
+use crate::support::homeops::Homeops;
+use crate::support::two_clones::TwoClones;
+use crate::support::{Ran, Sandbox};
 
 const PUSHED: &str = "remote = \"origin\"\npush = true\n";
 
@@ -241,7 +231,7 @@ fn a_reader_restored_from_a_snapshot_is_noticed() {
         fleet.pull(reader);
     }
     std::fs::copy(a.host_file("kasm"), a.folder.join("kept")).unwrap();
-    support::ground::private(&snapshot, std::str::from_utf8(&taken).unwrap(), 0o400);
+    crate::support::ground::private(&snapshot, std::str::from_utf8(&taken).unwrap(), 0o400);
     let stopped = a.run(&["resume"]).expect_code(5);
     assert!(
         stopped.stderr.contains("kasm cannot open"),
@@ -256,7 +246,7 @@ fn a_reader_restored_from_a_snapshot_is_noticed() {
 
     // Restored after the run's end: told, and set right by sync.
     let file = a.host_file("kasm");
-    support::ground::private(&file, std::str::from_utf8(&taken).unwrap(), 0o400);
+    crate::support::ground::private(&file, std::str::from_utf8(&taken).unwrap(), 0o400);
     let shared = recipient(&a.folder.join("shared.txt"));
     a.run(&["sync", "--yes"]).expect_code(0);
     let held = identities(&file);

@@ -1,18 +1,8 @@
 //! Protocol rule 14: with a remote, one run at a time, everywhere. Real git, a bare remote, two operators.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
-use support::ground::Ground;
-use support::two_clones::TwoClones;
-use support::{Ran, Sandbox};
+use crate::support::ground::Ground;
+use crate::support::two_clones::TwoClones;
+use crate::support::{Ran, Sandbox};
 
 const PUSHED: &str = "remote = \"origin\"\npush = true\n";
 

@@ -1,5 +1,13 @@
 //! Runs on the sample repository: split, rotate, revoke and sync, killed, taken back, and in the way of others.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail where it stands"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,20 +1,10 @@
 //! The power fails at any moment of a split, on the laptop and on all targets at once: what was not synced is gone, and still
 //! every reader opens what it must, and the run goes on, or back.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
-use support::Sandbox;
-use support::ground::Ground;
-use support::replay::Trace;
-use support::side_by_side::side_by_side;
+use crate::support::Sandbox;
+use crate::support::ground::Ground;
+use crate::support::replay::Trace;
+use crate::support::side_by_side::side_by_side;
 
 /// Every how many moments the run is carried to its end: readers are looked at after each.
 const STRIDE: usize = 9;
@@ -25,7 +15,7 @@ fn lose_power(args: &[&str], begin: &Ground<'_>, before: &Ground<'_>) {
     let trace = begin.sandbox.path().join("trace");
     let mut command = traced.command(args);
     command.env("COFFERDAM_TRACE_IO", &trace);
-    support::Ran::of(&mut command).expect_code(0);
+    crate::support::Ran::of(&mut command).expect_code(0);
     let trace = Trace::read(&trace);
     println!("{args:?}: {} operations", trace.len());
     assert!(trace.len() > 100);

@@ -1,20 +1,10 @@
 //! The rules that keep a re-key safe, each broken on purpose: edits, commits and pulls by others in the middle of a run, identities
 //! that are not at hand, recipients in two roles.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
+use crate::support::ground::{Ground, identities, parse, private, recipient};
+use crate::support::{Ran, Sandbox, copy_folder, have_peers};
 use cofferdam::ledger::{Holder, State};
 use cofferdam::repo_path::RepoPath;
-use support::ground::{Ground, identities, parse, private, recipient};
-use support::{Ran, Sandbox, copy_folder, have_peers};
 
 const KASM: &str = "docker/stacks/kasm/newt/.sops.env";
 const VPS: &str = "docker/stacks/racknerd-aegis/identity/.sops.env";

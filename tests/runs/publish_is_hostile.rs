@@ -1,22 +1,12 @@
 //! Protocol rule 11: what is published is what was verified. Hooks, filters and flags that see to it that it is not are noticed,
 //! nothing is retired, and once they are gone the run goes on to its end.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 
-use support::ground::{First, Ground, recipient};
-use support::two_clones::TwoClones;
-use support::{Ran, Sandbox, have_peers};
+use crate::support::ground::{First, Ground, recipient};
+use crate::support::two_clones::TwoClones;
+use crate::support::{Ran, Sandbox, have_peers};
 
 const SECRET: &str = "docker/stacks/kasm/newt/.sops.env";
 const YAML: &str = "kubernetes/infrastructure/controllers/certmanager/secret.yaml";

@@ -1,23 +1,13 @@
 //! Bad input is named, with a hint, by the right exit code, and nothing is written.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use support::homeops::Homeops;
-use support::snapshot::{expect_snapshot, masked};
-use support::{Ran, assert_same_files, have_peers, snapshot};
+use crate::support::homeops::Homeops;
+use crate::support::snapshot::{expect_snapshot, masked};
+use crate::support::{Ran, assert_same_files, have_peers, snapshot};
 
 const NEWT: &str = "docker/stacks/kasm/newt/.sops.env";
 const GRAFANA: &str = "kubernetes/infrastructure/configs/grafana-admin-secret.yaml";

@@ -1,21 +1,11 @@
 //! Protocol rules 13 and 15 with a remote: what others push while a run is at work, documents that come late, and the way back
 //! once others have the commit.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
+use crate::support::ground::{Ground, identities, parse, recipient};
+use crate::support::two_clones::TwoClones;
+use crate::support::{Sandbox, have_peers};
 use cofferdam::ledger::State;
 use cofferdam::repo_path::RepoPath;
-use support::ground::{Ground, identities, parse, recipient};
-use support::two_clones::TwoClones;
-use support::{Sandbox, have_peers};
 
 const PUSHED: &str = "remote = \"origin\"\npush = true\n";
 const KASM: &str = "docker/stacks/kasm/newt/.sops.env";
@@ -149,7 +139,7 @@ fn open_branches_are_told_of_and_sync_takes_what_comes_later() {
     // The other operator: the laptop's identity opens what is sealed, and that opens the document.
     world.a.git(&["pull", "-q"]);
     let mut sync = world.a.command_with("laptop.txt", &["sync", "--yes"]);
-    support::Ran::of(&mut sync).expect_code(0);
+    crate::support::Ran::of(&mut sync).expect_code(0);
     let late = parse(&path(LATE), world.a.read(&path(LATE)));
     let kasm = parse(&path(KASM), world.a.read(&path(KASM)));
     assert_eq!(late.recipients(), kasm.recipients());
@@ -200,7 +190,7 @@ fn rule_15_undo_once_pushed_keeps_what_others_wrote() {
         if n > 0 {
             undo.env("COFFERDAM_CRASH_AT", n.to_string());
         }
-        let ran = support::Ran::of(&mut undo);
+        let ran = crate::support::Ran::of(&mut undo);
         here.a.expect_readable(&when);
         if ran.code.is_none() {
             here.a.run(&["resume"]).expect_code(0);

@@ -1,25 +1,15 @@
 //! Revoking a host or an identity: it opens nothing that is encrypted from now on, whether it can be reached or not, and nobody
 //! else is locked out at any moment. Judged by real decryption with the key files as they lie on the targets.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::Sandbox;
+use crate::support::ground::{Ground, identities, parse};
+use crate::support::homeops::Homeops;
+use crate::support::side_by_side::side_by_side;
 use cofferdam::keys::{IdentitySet, Recipient};
 use cofferdam::ledger::{Holder, State};
-use support::Sandbox;
-use support::ground::{Ground, identities, parse};
-use support::homeops::Homeops;
-use support::side_by_side::side_by_side;
 
 fn split(sandbox: &Sandbox) -> Ground<'_> {
     let ground = Ground::small(sandbox);

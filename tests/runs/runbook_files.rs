@@ -1,21 +1,11 @@
 //! Runbooks of a repository's own: what their files may hold, who decides that they run, and how they stop and go on.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::support::{COFFERDAM, Ran, Sandbox, have_peers};
 use cofferdam::keys::Identity;
 use secrecy::ExposeSecret;
-use support::{COFFERDAM, Ran, Sandbox, have_peers};
 
 /// A repository with a folder of runbooks.
 struct Repository {

@@ -1,27 +1,17 @@
 //! The runbooks that come with cofferdam run, each from beginning to end on a small repository whose hosts are
 //! directories; killed at each step they go on; and the page that `runbook show` prints holds the very same commands.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
+use crate::support::ground::{Ground, identities, parse, private, recipient};
+use crate::support::homeops::Homeops;
+use crate::support::side_by_side::side_by_side;
+use crate::support::snapshot::expect_snapshot;
+use crate::support::{COFFERDAM, Ran, Sandbox, have_peers};
 use cofferdam::keys::Identity;
 use cofferdam::keys::key_file::KeyFile;
 use cofferdam::ledger::{Holder, State};
-use support::ground::{Ground, identities, parse, private, recipient};
-use support::homeops::Homeops;
-use support::side_by_side::side_by_side;
-use support::snapshot::expect_snapshot;
-use support::{COFFERDAM, Ran, Sandbox, have_peers};
 
 /// Those that come with cofferdam.
 const NAMES: [&str; 7] = [

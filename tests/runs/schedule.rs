@@ -1,19 +1,9 @@
 //! The units of `runbooks/schedule/`: they are what they claim to be, and the commands in them do what their page says.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::path::{Path, PathBuf};
 
-use support::Sandbox;
-use support::ground::Ground;
+use crate::support::Sandbox;
+use crate::support::ground::Ground;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks/schedule")
@@ -109,7 +99,7 @@ fn what_runs_without_an_identity_needs_none() {
         }
         let mut command = ground.command(&arguments(line));
         command.env_remove("SOPS_AGE_KEY_FILE");
-        let ran = support::Ran::of(&mut command);
+        let ran = crate::support::Ran::of(&mut command);
         assert_eq!(
             ran.code,
             Some(if due { 3 } else { 0 }),

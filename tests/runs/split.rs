@@ -1,23 +1,13 @@
 //! The main job on the sample repository, judged by real sops, age and git.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::support::homeops::{Homeops, VPS};
+use crate::support::{Ran, have_peers};
 use cofferdam::keys::Recipient;
 use cofferdam::keys::key_file::KeyFile;
-use support::homeops::{Homeops, VPS};
-use support::{Ran, have_peers};
 
 /// Who may open what after the split: the key file of each zone, the operator's, recovery's.
 struct Holders {
@@ -28,7 +18,7 @@ struct Holders {
 impl Holders {
     fn after_split(homeops: &Homeops) -> Self {
         let old = homeops.sandbox.path().join("old.txt");
-        std::fs::copy(support::homeops::fixture("shared-key.txt"), &old).unwrap();
+        std::fs::copy(crate::support::homeops::fixture("shared-key.txt"), &old).unwrap();
         Self {
             zones: homeops.zone_key_files(),
             old,
@@ -260,8 +250,11 @@ fn the_work_tree_is_committed_and_clean_and_a_second_split_does_nothing() {
         assert!(allowed, "{path} is in the run's commit");
     }
 
-    let (head, first) = (git(&["rev-parse", "HEAD"]), support::snapshot(&repository));
-    let targets = support::snapshot(&homeops.targets());
+    let (head, first) = (
+        git(&["rev-parse", "HEAD"]),
+        crate::support::snapshot(&repository),
+    );
+    let targets = crate::support::snapshot(&homeops.targets());
     for args in [
         &["split", "--yes"][..],
         &["split"],
@@ -275,8 +268,8 @@ fn the_work_tree_is_committed_and_clean_and_a_second_split_does_nothing() {
     let plan = homeops.plan_split().expect_code(0);
     assert!(plan.stdout.contains("Nothing to do"), "{}", plan.stdout);
     assert_eq!(git(&["rev-parse", "HEAD"]), head);
-    support::assert_same_files(&first, &support::snapshot(&repository));
-    support::assert_same_files(&targets, &support::snapshot(&homeops.targets()));
+    crate::support::assert_same_files(&first, &crate::support::snapshot(&repository));
+    crate::support::assert_same_files(&targets, &crate::support::snapshot(&homeops.targets()));
 }
 
 #[test]
@@ -402,7 +395,7 @@ fn without_the_operators_identity_nothing_is_retired() {
         return;
     }
     let (homeops, _) = Homeops::prepared();
-    let shared = support::homeops::fixture("shared-key.txt");
+    let shared = crate::support::homeops::fixture("shared-key.txt");
     let private = homeops.sandbox.path().join("only-shared.txt");
     std::fs::copy(shared, &private).unwrap();
     std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600)).unwrap();

@@ -1,30 +1,20 @@
 //! `sync` follows an edited topology: after each edit everybody opens exactly what it says, a second `sync` has nothing to do, and
 //! who left opens nothing that is encrypted from then on, neither by what was held nor by what could be unsealed.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::ground::{Ground, identities, parse, private, recipient};
+use crate::support::homeops::Homeops;
+use crate::support::side_by_side::side_by_side;
+use crate::support::{Sandbox, tests_folder};
 use cofferdam::keys::key_file::KeyFile;
 use cofferdam::keys::{Identity, IdentitySet};
 use cofferdam::keystore::sealed;
 use cofferdam::ledger::{Holder, State};
 use cofferdam::repo_path::RepoPath;
 use cofferdam::topology::{self, Topology};
-use support::ground::{Ground, identities, parse, private, recipient};
-use support::homeops::Homeops;
-use support::side_by_side::side_by_side;
-use support::{Sandbox, tests_folder};
 
 fn split(sandbox: &Sandbox) -> Ground<'_> {
     let ground = Ground::small(sandbox);
@@ -587,7 +577,7 @@ fn an_identity_for_each_host_and_back() {
         recipient(&ground.host_file("kasm")),
         recipient(&ground.host_file("nvr"))
     );
-    if support::have_peers(&["sops"]) {
+    if crate::support::have_peers(&["sops"]) {
         ground.expect_sops_agrees();
     }
 }
@@ -716,19 +706,20 @@ fn rule_22_a_recipient_that_opens_nothing_is_not_believed() {
             let list = recipients.map(|r| r.as_str().to_owned()).join(",");
             let plain = ground.folder.join("plain.env");
             std::fs::write(&plain, "A=b\n").unwrap();
-            let made = support::Ran::of(ground.sandbox.command("sops", &ground.folder).args([
-                "encrypt",
-                "--age",
-                &list,
-                "plain.env",
-            ]));
+            let made =
+                crate::support::Ran::of(ground.sandbox.command("sops", &ground.folder).args([
+                    "encrypt",
+                    "--age",
+                    &list,
+                    "plain.env",
+                ]));
             std::fs::write(ground.repository().join(own), made.expect_code(0).stdout).unwrap();
         }
         ground.git(&["add", "-A"]);
         ground.git(&["commit", "-qm", "a pull request"]);
         ground
     };
-    if !support::have_peers(&["sops"]) {
+    if !crate::support::have_peers(&["sops"]) {
         return;
     }
     assert!(ledger_file.is_file());

@@ -1,18 +1,8 @@
 //! What people read, kept as files under `tests/snapshots/`: each command's help, a plan, what a split says.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
-use support::homeops::Homeops;
-use support::snapshot::{expect_snapshot, masked};
-use support::{COFFERDAM, Ran, Sandbox, have_peers};
+use crate::support::homeops::Homeops;
+use crate::support::snapshot::{expect_snapshot, masked};
+use crate::support::{COFFERDAM, Ran, Sandbox, have_peers};
 
 /// The names of the commands that a help text lists.
 fn listed(help: &str) -> Vec<String> {

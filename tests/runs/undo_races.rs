@@ -1,23 +1,13 @@
 //! Undo against others who come by at the worst moment: a clone that pulls right before the run's commit leaves the branch,
 //! a colleague who commits where the run's commit would stand.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::support::ground::{Ground, identities, parse};
+use crate::support::{Ran, Sandbox, copy_folder};
 use cofferdam::journal::{Progress, Step};
 use cofferdam::repo_path::RepoPath;
-use support::ground::{Ground, identities, parse};
-use support::{Ran, Sandbox, copy_folder};
 
 const KASM: &str = "docker/stacks/kasm/newt/.sops.env";
 

@@ -1,17 +1,7 @@
 //! `[publish]` with `canary` and `order`: commands, evidence and retirement go wave by wave.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
-use support::Sandbox;
-use support::ground::{Ground, recipient};
+use crate::support::Sandbox;
+use crate::support::ground::{Ground, recipient};
 
 const PUBLISH: &str = r#"
 [publish]

@@ -1,25 +1,15 @@
 //! Readers that do not answer: the others are served, the gate holds, and the run goes on without them by the operator's word.
 //! Who opens what is judged by real decryption with the key files as they lie on the targets.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use crate::support::Sandbox;
+use crate::support::ground::{Ground, identities, parse};
+use crate::support::homeops::Homeops;
 use cofferdam::keys::Recipient;
 use cofferdam::ledger::{Holder, State};
 use cofferdam::repo_path::RepoPath;
-use support::Sandbox;
-use support::ground::{Ground, identities, parse};
-use support::homeops::Homeops;
 
 const DEAD: &str = "nvr";
 
@@ -228,7 +218,7 @@ fn rule_17_a_split_without_a_dead_host_keeps_what_is_shared_for_its_zone_alone()
         .run(&["resume", "--without", DEAD, "--yes"])
         .expect_code(0);
     expect_all_read(&ground, false, "split without");
-    let shared = support::ground::recipient(&ground.folder.join("shared.txt"));
+    let shared = crate::support::ground::recipient(&ground.folder.join("shared.txt"));
     assert!(
         identities(&key_file(&ground, "kasm")).holds(&shared),
         "its zone keeps it"

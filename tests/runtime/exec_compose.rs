@@ -1,19 +1,10 @@
 //! `cofferdam exec` around a real `docker compose config`: what it prints holds no value, and machines can still read it.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
 #![cfg(target_os = "linux")]
 
-use crate::support;
-
+use crate::support::runtime::Bed;
+use crate::support::{Ran, have_peers};
 use serde_json::Value;
-use support::runtime::Bed;
-use support::{Ran, have_peers};
 
 const COMPOSE: &str = "services:
   app:

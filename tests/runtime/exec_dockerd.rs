@@ -1,28 +1,19 @@
 //! `cofferdam exec` around a real docker compose and a real dockerd, run as Komodo's periphery runs it: containers get exact
 //! values, the periphery keeps none, and no disk sees one but where dockerd itself writes.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
 #![cfg(target_os = "linux")]
-
-use crate::support;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::support::dockerd::Dockerd;
+use crate::support::homeops::fixture;
+use crate::support::runtime::Stack;
+use crate::support::{COFFERDAM, Ran, Sandbox, find_program, have_peers, tests_folder};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::dockerd::Dockerd;
-use support::homeops::fixture;
-use support::runtime::Stack;
-use support::{COFFERDAM, Ran, Sandbox, find_program, have_peers, tests_folder};
 
 /// A host: a dockerd, and the periphery beside it with `cofferdam` and `docker compose` on its PATH.
 struct Host {

@@ -1,23 +1,14 @@
 //! `cofferdam exec` with variables: exact values, exit codes, signals, refusals, and what it keeps from the program.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
 #![cfg(target_os = "linux")]
-
-use crate::support;
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::runtime::{Stack, is_ignored};
+use crate::support::{Ran, have_peers};
 use rustix::process::{Pid, Signal, kill_process};
-use support::runtime::{Stack, is_ignored};
-use support::{Ran, have_peers};
 
 /// Runs to the end, however long the program sleeps: a test that hangs is no test.
 fn ended(child: &mut Child, within: Duration) -> i32 {
@@ -437,7 +428,7 @@ fn a_signal_that_is_ignored_stays_ignored() {
     let inner = "trap; echo up; sleep 0.3; exit 9";
     let outer = format!(
         "trap '' HUP; exec {} exec --file s.sops.env -- sh -c '{inner}'",
-        support::COFFERDAM
+        crate::support::COFFERDAM
     );
     let (mut child, _) = started(stack.command("sh").args(["-c", &outer]));
     kill_process(pid(&child), Signal::HUP).unwrap();
@@ -458,7 +449,7 @@ fn when_the_wrapper_is_killed_the_programs_tree_ends() {
         let inner: i32 = line.parse().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        support::runtime::expect_gone(inner, Duration::from_secs(10));
+        crate::support::runtime::expect_gone(inner, Duration::from_secs(10));
     }
 }
 

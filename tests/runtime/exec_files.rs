@@ -1,24 +1,15 @@
 //! `cofferdam exec` with files: they stand in memory while the program runs, and nothing is left whatever ends it.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
 #![cfg(target_os = "linux")]
-
-use crate::support;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::runtime::{Bed, Stack, ended, expect_gone, is_ignored, pid};
+use crate::support::{COFFERDAM, Ran, Sandbox, have_peers};
 use rustix::process::{Signal, kill_process};
-use support::runtime::{Bed, Stack, ended, expect_gone, is_ignored, pid};
-use support::{COFFERDAM, Ran, Sandbox, have_peers};
 
 fn wait_for(path: &Path) {
     let began = Instant::now();
@@ -421,7 +412,7 @@ fn no_value_shows_outside_of_the_files() {
     let ran = Ran::of(&mut bed.exec(&["--dir", ".", "--", "sh", "-c", &script])).expect_code(0);
     assert!(!ran.stdout.contains("4711-aXbY") && !ran.stderr.contains("4711-aXbY"));
     assert!(ran.stdout.starts_with("A=[masked]\n"), "{}", ran.stdout);
-    for (name, content) in support::snapshot(bed.stack.sandbox.path()) {
+    for (name, content) in crate::support::snapshot(bed.stack.sandbox.path()) {
         let text = String::from_utf8_lossy(&content);
         assert!(!text.contains("4711-aXbY"), "{name}");
     }
@@ -530,7 +521,7 @@ fn the_ladder_of_places() {
     ] {
         assert!(ran.stderr.contains(text), "{text}\n{}", ran.stderr);
     }
-    for (name, content) in support::snapshot(stack.sandbox.path()) {
+    for (name, content) in crate::support::snapshot(stack.sandbox.path()) {
         assert!(
             !String::from_utf8_lossy(&content).contains("a-secret-value"),
             "{name}"
@@ -572,7 +563,7 @@ fn every_stack_of_the_sample() {
         return;
     }
     let Some(bed) = Bed::new() else { return };
-    let fixture = support::tests_folder().join("fixtures/homeops");
+    let fixture = crate::support::tests_folder().join("fixtures/homeops");
     let bundle = fixture.join("homeops.bundle");
     let sandbox = &bed.stack.sandbox;
     let args = [
@@ -594,7 +585,7 @@ fn every_stack_of_the_sample() {
         .filter(|f| f.contains(".sops.") && !f.ends_with(".sops.yaml"))
         .collect();
     assert!(documents.len() > 10, "{documents:?}");
-    let before = support::snapshot(&repository);
+    let before = crate::support::snapshot(&repository);
     for document in documents {
         let folder = Path::new(document).parent().unwrap().to_str().unwrap();
         let plain = document.replace(".sops.", ".");
@@ -616,6 +607,6 @@ fn every_stack_of_the_sample() {
         ]);
         assert_eq!(out.stdout, run(&["decrypt", document]).stdout, "{document}");
     }
-    support::assert_same_files(&before, &support::snapshot(&repository));
+    crate::support::assert_same_files(&before, &crate::support::snapshot(&repository));
     bed.expect_clean(&[]);
 }

@@ -1,27 +1,18 @@
 //! `cofferdam exec` with files, struck at random moments: whoever is killed and how, nothing is left after the next start, exit
 //! codes are right, and no process stays behind.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
 #![cfg(target_os = "linux")]
-
-use crate::support;
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::Ran;
+use crate::support::runtime::{Bed, ended, is_ignored, pid, processes_with};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use support::Ran;
-use support::runtime::{Bed, ended, is_ignored, pid, processes_with};
 
 const ROUNDS: u64 = 200;
 

@@ -1,19 +1,10 @@
 //! `cofferdam exec` refuses to have containers made that would mount files which go with the command; by a real compose, which
 //! is asked before anything is made. No daemon is needed: compose fails to reach one only where nothing is refused.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
 #![cfg(target_os = "linux")]
 
-use crate::support;
-
-use support::runtime::Bed;
-use support::{Ran, have_peers};
+use crate::support::runtime::Bed;
+use crate::support::{Ran, have_peers};
 
 /// Where the plaintext of the documents is linked.
 const LINKS: [&str; 2] = [".env", "app.yaml"];

@@ -1,25 +1,16 @@
 //! `cofferdam leaks`: copies are found wherever they lie and in whatever form, told by name, and nothing else is.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
 #![cfg(target_os = "linux")]
-
-use crate::support;
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use crate::support::dockerd::Dockerd;
+use crate::support::runtime::{Stack, private_memory};
+use crate::support::{Ran, have_peers};
 use base64::Engine;
 use serde_json::Value;
-use support::dockerd::Dockerd;
-use support::runtime::{Stack, private_memory};
-use support::{Ran, have_peers};
 
 const PASSWORD: &str = "Hunter2-hunter2\"x$y";
 const TOKEN: &str = "3f8a9b2c4d5e6f708192";
@@ -232,7 +223,7 @@ fn forms_and_compressed_files_are_found() {
         ("zstd", "log.zst"),
         ("bzip2", "log.bz2"),
     ] {
-        if support::find_program(program).is_none() {
+        if crate::support::find_program(program).is_none() {
             continue;
         }
         put(
@@ -491,7 +482,7 @@ fn what_cannot_be_read_is_told_of() {
             "--inh-caps=-all",
         ])
         .args(["--reuid=0", "--clear-groups"])
-        .arg(support::COFFERDAM)
+        .arg(crate::support::COFFERDAM)
         .args(["leaks", "--json"])
         .arg(&root);
     rustix::fs::chown(
@@ -524,7 +515,7 @@ fn files_of_unseal_in_memory_are_no_copies() {
     exec.arg(&place).args([
         "--no-mask",
         "--",
-        support::COFFERDAM,
+        crate::support::COFFERDAM,
         "leaks",
         "--documents",
         "app.sops.json",

@@ -1,5 +1,13 @@
 //! Plaintext for programs: exec, unseal and what runs around them.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail where it stands"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,17 +1,7 @@
 //! `migrate komodo` on the sample repository.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
-
-use crate::support;
-
-use support::homeops::fixture;
-use support::{COFFERDAM, Ran, Sandbox};
+use crate::support::homeops::fixture;
+use crate::support::{COFFERDAM, Ran, Sandbox};
 
 #[test]
 fn every_stack_of_the_sample_gets_its_secrets_from_memory() {

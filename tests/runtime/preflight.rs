@@ -1,23 +1,14 @@
 //! `cofferdam preflight` as an entrypoint, and the files for Komodo's periphery.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
 #![cfg(target_os = "linux")]
-
-use crate::support;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use support::dockerd::Dockerd;
-use support::runtime::{Stack, private_memory};
-use support::{COFFERDAM, Ran, Sandbox, have_peers};
+use crate::support::dockerd::Dockerd;
+use crate::support::runtime::{Stack, private_memory};
+use crate::support::{COFFERDAM, Ran, Sandbox, have_peers};
 
 /// A stack's folder, and a folder in memory.
 fn bed() -> Option<(Stack, tempfile::TempDir)> {
@@ -107,7 +98,7 @@ fn a_program_that_cannot_be_run_has_its_own_code() {
 
 /// The folder with the files for Komodo.
 fn komodo() -> PathBuf {
-    support::tests_folder().join("../runbooks/komodo")
+    crate::support::tests_folder().join("../runbooks/komodo")
 }
 
 #[test]

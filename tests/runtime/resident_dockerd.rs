@@ -1,24 +1,15 @@
 //! Containers of a real dockerd that read what `cofferdam unseal` keeps in memory: values reach them while they run, dockerd
 //! keeps none, and a restart of the machine brings all back.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
 #![cfg(target_os = "linux")]
-
-use crate::support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::dockerd::Dockerd;
-use support::runtime::Stack;
-use support::{COFFERDAM, Ran, Sandbox, find_program, have_peers};
+use crate::support::dockerd::Dockerd;
+use crate::support::runtime::Stack;
+use crate::support::{COFFERDAM, Ran, Sandbox, find_program, have_peers};
 
 /// A host: a dockerd, a stack's folder, and a tmpfs where `/run` would be.
 struct Host {
@@ -248,7 +239,7 @@ fn values_reach_containers_while_they_run_and_dockerd_keeps_none() {
 
     // The machine restarts; the unit for its start is run, then docker comes.
     let unit = std::fs::read_to_string(
-        support::tests_folder().join("../runbooks/resident/cofferdam-unseal.service"),
+        crate::support::tests_folder().join("../runbooks/resident/cofferdam-unseal.service"),
     )
     .unwrap();
     let line = unit
@@ -345,7 +336,7 @@ fn the_units_are_ones_that_systemd_reads() {
         return;
     }
     let sandbox = Sandbox::new();
-    let units = support::tests_folder().join("../runbooks/resident");
+    let units = crate::support::tests_folder().join("../runbooks/resident");
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(units).unwrap() {
         let entry = entry.unwrap();

@@ -1,26 +1,17 @@
 //! The static build of the binary in a container that holds nothing else.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
 #![cfg(target_os = "linux")]
-
-use crate::support;
 
 use std::path::PathBuf;
 
-use support::dockerd::Dockerd;
-use support::runtime::Stack;
-use support::{Ran, Sandbox};
+use crate::support::dockerd::Dockerd;
+use crate::support::runtime::Stack;
+use crate::support::{Ran, Sandbox};
 
 /// The static binary: the one that `COFFERDAM_STATIC` names, else where `./build-static` puts it.
 fn binary() -> Option<PathBuf> {
     let named = std::env::var_os("COFFERDAM_STATIC").map(PathBuf::from);
-    let default = support::tests_folder().join("../target/static/cofferdam");
+    let default = crate::support::tests_folder().join("../target/static/cofferdam");
     let path = named.unwrap_or(default);
     if path.is_file() {
         return Some(path);

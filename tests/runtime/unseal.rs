@@ -1,15 +1,6 @@
 //! `cofferdam unseal` and `wipe`: files in memory that stay, are replaced all at once, and go.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may fail where it stands"
-)]
 #![cfg(target_os = "linux")]
-
-use crate::support;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -17,10 +8,10 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::runtime::{Bed, Stack};
+use crate::support::{COFFERDAM, Ran};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::runtime::{Bed, Stack};
-use support::{COFFERDAM, Ran};
 
 /// A folder of documents below the stack's.
 fn folder_of(bed: &Bed, name: &str) -> PathBuf {

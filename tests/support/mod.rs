@@ -3,10 +3,7 @@
 //! Nothing of the caller's environment but PATH reaches a program that a test starts, and nothing is written outside
 //! the test's own folder.
 
-#![allow(
-    dead_code,
-    reason = "each test file is a crate of its own and uses a part of this"
-)]
+#![allow(dead_code, reason = "each test binary uses a part of this")]
 
 pub mod bench;
 pub mod dockerd;
