@@ -20,6 +20,13 @@ impl Run<'_> {
             return Err(ApplyError::Overtaken { id: id.clone() });
         }
         let mut adopted = self.adopted_by_plan();
+        let is_anothers = |(id, recipient): &&(String, Recipient)| {
+            let record = self.ledger.record(id);
+            record.is_some_and(|r| r.recipient != *recipient)
+        };
+        if let Some((id, _)) = adopted.iter().find(is_anothers) {
+            return Err(ApplyError::Overtaken { id: id.clone() });
+        }
         adopted.retain(|(id, _)| self.ledger.record(id).is_none());
         let missing: Vec<String> = self
             .plan()
@@ -36,10 +43,9 @@ impl Run<'_> {
         if adopted.is_empty() && missing.is_empty() {
             return Ok(());
         }
-        let staying: Vec<&str> = {
-            let identities = self.plan().identities.iter().filter(|i| i.adopt);
-            identities.map(|i| i.id.as_str()).collect()
-        };
+        let stays = |(id, _): &&(String, Recipient)| self.plan().identity(id).is_some();
+        let staying = adopted.iter().filter(stays);
+        let staying: Vec<&str> = staying.map(|(id, _)| id.as_str()).collect();
         if !staying.is_empty() {
             self.work.observer.phase("adopt", &staying.join(", "));
         }

@@ -14,11 +14,7 @@ use crate::plan::{PlanProblem, PlannedIdentity};
 use crate::topology::{Place, Topology};
 
 /// The recipient that `holder` adopts; none if it adopts none, or the ledger knows it already.
-pub(super) fn of<'a>(
-    topology: &'a Topology,
-    ledger: &Ledger,
-    holder: &Holder,
-) -> Option<&'a Recipient> {
+pub fn of<'a>(topology: &'a Topology, ledger: &Ledger, holder: &Holder) -> Option<&'a Recipient> {
     named(topology, holder).filter(|recipient| ledger.record_of(recipient).is_none())
 }
 

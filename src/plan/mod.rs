@@ -4,7 +4,7 @@
 //! printed, saved and compared without any identity being made.
 
 pub mod access;
-mod adoption;
+pub mod adoption;
 pub mod converge;
 pub mod departed;
 pub mod drift;

@@ -85,6 +85,14 @@ fn what_serves_a_zone_goes_on_and_the_rest_is_split() {
     let status = Ran::of(&mut after.command(&["status"])).stdout;
     let to_adopt = format!("to adopt {}", before.vps.short());
     assert!(status.contains(&to_adopt), "{status}");
+    let why = after.run(&["why", VPS]).stdout;
+    assert!(why.contains("zone vps has not adopted age1"), "{why}");
+    let document = "docker/stacks/racknerd-aegis/identity/.sops.env";
+    let why = after.run(&["why", document]).stdout;
+    assert!(
+        why.contains("which zone vps adopts with the next run"),
+        "{why}"
+    );
     let check = after.run(&["check", "--json"]).stdout;
     assert!(check.contains("\"findings\""), "{check}");
     assert!(!check.contains(before.vps.as_str()), "{check}");

@@ -168,11 +168,16 @@ impl Scene<'_> {
         if let Some((_, holder)) = always.iter().find(|(known, _)| *known == recipient) {
             return Some(holder.clone());
         }
-        let record = self.ledger.record_of(recipient)?;
-        Some(format!(
-            "{}, {}, {}",
-            record.id, record.holder, record.state
-        ))
+        if let Some(record) = self.ledger.record_of(recipient) {
+            return Some(format!(
+                "{}, {}, {}",
+                record.id, record.holder, record.state
+            ));
+        }
+        let adopted = self.topology.map(Topology::adopted).unwrap_or_default();
+        let mut adopted = adopted.iter().filter(|(_, _, known)| *known == recipient);
+        let (kind, name, _) = adopted.next()?;
+        Some(format!("which {kind} {name} adopts with the next run"))
     }
 }
 

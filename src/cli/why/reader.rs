@@ -3,7 +3,7 @@
 use crate::cli::error::CliError;
 use crate::cli::why::{Scene, Why};
 use crate::ledger::Holder;
-use crate::plan::access;
+use crate::plan::{access, adoption};
 use crate::repo::scan::Scan;
 use crate::sops::Document;
 use crate::topology::{HostTarget, IdentityScope, Reader, Topology};
@@ -36,10 +36,16 @@ pub fn why(scene: &Scene<'_>, reader: Reader<'_>) -> Result<Why, CliError> {
     };
     let live = scene.ledger.live(&holder);
     match live {
-        None => why.lacks(
-            format!("{holder} has no identity yet"),
-            "cofferdam split, or cofferdam sync once the repository was split",
-        ),
+        None => {
+            let adopts = adoption::of(topology, scene.ledger, &holder);
+            why.lacks(
+                match adopts {
+                    Some(recipient) => format!("{holder} has not adopted {recipient} yet"),
+                    None => format!("{holder} has no identity yet"),
+                },
+                "cofferdam split, or cofferdam sync once the repository was split",
+            );
+        }
         Some(record) => {
             why.know(
                 "identity",

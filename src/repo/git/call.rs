@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -114,13 +114,26 @@ impl Git {
         }
     }
 
-    /// The one line that a call prints, as a path.
-    pub(super) fn path_of(&self, call: &[&'static str; 2]) -> Result<PathBuf, GitError> {
-        let mut line = self.read(call[0], &call[1..])?;
-        if line.last() == Some(&b'\n') {
-            line.pop();
+    /// The paths that `rev-parse` prints for `asked`, in order.
+    pub(super) fn paths_of<const N: usize>(
+        &self,
+        asked: [&'static str; N],
+    ) -> Result<[PathBuf; N], GitError> {
+        let printed = self.read("rev-parse", &asked)?;
+        let lines: Vec<&[u8]> = printed.split_inclusive(|b| *b == b'\n').collect();
+        let path = |line: &[u8]| {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            PathBuf::from(OsStr::from_bytes(line))
+        };
+        if let Ok(lines) = <[&[u8]; N]>::try_from(lines) {
+            return Ok(lines.map(path));
         }
-        Ok(PathBuf::from(std::ffi::OsString::from_vec(line)))
+        // One of them holds a newline: a call each.
+        let mut paths = [const { PathBuf::new() }; N];
+        for (found, asked) in paths.iter_mut().zip(asked) {
+            *found = path(&self.read("rev-parse", &[asked])?);
+        }
+        Ok(paths)
     }
 
     /// The one line that a call prints, as text.

@@ -151,19 +151,17 @@ impl Git {
             common_dir: PathBuf::new(),
             held: None,
         };
-        // One call each: paths may hold newlines.
-        let root = seeker.path_of(&["rev-parse", "--show-toplevel"])?;
+        let asked = ["--show-toplevel", "--absolute-git-dir", "--git-common-dir"];
+        let [root, git_dir, common_dir] = seeker.paths_of(asked)?;
         if root.as_os_str().is_empty() {
             return Err(GitError::NoWorkTree {
                 folder: folder.to_owned(),
             });
         }
-        let git_dir = seeker.path_of(&["rev-parse", "--absolute-git-dir"])?;
-        let common_dir = folder.join(seeker.path_of(&["rev-parse", "--git-common-dir"])?);
         Ok(Self {
             root,
             git_dir,
-            common_dir,
+            common_dir: folder.join(common_dir),
             held: None,
         })
     }

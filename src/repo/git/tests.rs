@@ -55,6 +55,19 @@ fn discovers_from_a_subfolder_and_says_why_not() {
 }
 
 #[test]
+fn discovers_a_folder_whose_name_holds_newlines() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("a\n\nb\n");
+    std::fs::create_dir(&root).unwrap();
+    git(&root, &["init", "--quiet"]);
+    let root = std::fs::canonicalize(root).unwrap();
+    let found = Git::discover(&root).unwrap();
+    assert_eq!(found.root(), root);
+    assert_eq!(found.git_dir(), root.join(".git"));
+    assert_eq!(found.common_dir(), root.join(".git"));
+}
+
+#[test]
 fn commits_only_what_it_is_told_with_odd_names() {
     let (_folder, git) = repository();
     assert!(git.is_unborn().unwrap());
