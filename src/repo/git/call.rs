@@ -129,7 +129,7 @@ impl Git {
             return Ok(lines.map(path));
         }
         // One of them holds a newline: a call each.
-        let mut paths = [const { PathBuf::new() }; N];
+        let mut paths: [PathBuf; N] = std::array::from_fn(|_| PathBuf::new());
         for (found, asked) in paths.iter_mut().zip(asked) {
             *found = path(&self.read("rev-parse", &[asked])?);
         }
