@@ -1,9 +1,9 @@
 //! A repository that was zoned by hand: a split goes on with the identities that serve a zone already, and killed at every
 //! entry of the journal it locks nobody out.
 
-use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::crash::crash_at;
 use crate::support::ground::Ground;
 use crate::support::side_by_side::side_by_side;
 use crate::support::{Ran, Sandbox, have_peers};
@@ -182,12 +182,7 @@ fn killed_at_every_entry() {
         let n = if n < 12 { n } else { 2 * n - 12 };
         let when = format!("killed at {}", n + 1);
         let going_on = before.copy(&format!("on-{n}"));
-        let output = going_on
-            .command(&["split", "--yes"])
-            .env("COFFERDAM_CRASH_AT", (n + 1).to_string())
-            .output()
-            .unwrap();
-        let killed = output.status.signal() == Some(9);
+        let killed = crash_at(&going_on, &["split", "--yes"], n + 1);
         going_on.expect_readable(&when);
         let going_back = going_on.copy(&format!("back-{n}"));
         going_on.resume_and_finish(before, &first, &format!("{when}, then resume"));

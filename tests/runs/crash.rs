@@ -15,7 +15,7 @@ use crate::support::{Sandbox, have_peers};
 const SEED: u64 = 20_261_123;
 
 /// Runs a command that kills itself at its n-th crash point; whether it was killed.
-fn crash_at(ground: &Ground<'_>, args: &[&str], n: usize) -> bool {
+pub(crate) fn crash_at(ground: &Ground<'_>, args: &[&str], n: usize) -> bool {
     let output = ground
         .command(args)
         .env("COFFERDAM_CRASH_AT", n.to_string())
