@@ -417,13 +417,9 @@ impl Run<'_> {
 
     /// The files of the identities that this run minted or adopted, sealed to whoever reads everything.
     pub(super) fn sealed_names(&self) -> Vec<String> {
-        let retiring = self.plan().retiring.iter().map(|r| r.id.clone());
-        let adopted = self.plan().identities.iter().filter(|i| i.adopt);
-        let adopted = adopted.map(|i| i.id.clone());
-        let minted = self.minted_by_plan().into_iter();
-        let ids: Vec<String> = minted.chain(retiring).chain(adopted).collect();
         let recipients = self.always_recipients();
-        ids.iter()
+        self.sealed_by_plan()
+            .iter()
             .flat_map(|id| {
                 let names = recipients.iter().map(|r| sealed::sealed_file_name(id, r));
                 names.collect::<Vec<_>>()

@@ -129,6 +129,14 @@ impl Run<'_> {
             .collect()
     }
 
+    /// The ids of all identities that this run seals: those that it mints or adopts, and those that leave.
+    pub(super) fn sealed_by_plan(&self) -> Vec<String> {
+        let retiring = self.plan().retiring.iter().map(|r| r.id.clone());
+        let staying = self.plan().identities.iter().filter(|i| i.adopt);
+        let others = retiring.chain(staying.map(|i| i.id.clone()));
+        self.minted_by_plan().into_iter().chain(others).collect()
+    }
+
     /// Writes one sealed file for each recipient that reads everything.
     fn seal(&self, id: &str, identity: &Identity) -> Result<(), ApplyError> {
         atomic_write::create_folder(&self.work.sealed, 0o755)?;

@@ -199,10 +199,7 @@ impl Run<'_> {
                     atomic_write::replace(&target, &bytes, Mode::Exact(0o644))?;
                 }
             }
-            let mut ids = run.minted_by_plan();
-            ids.extend(run.plan().retiring.iter().map(|r| r.id.clone()));
-            ids.extend(run.adopted_by_plan().into_iter().map(|(id, _)| id));
-            for id in ids {
+            for id in run.sealed_by_plan() {
                 let Some(record) = theirs.record(&id) else {
                     continue;
                 };

@@ -13,14 +13,12 @@ use crate::cli::project::Project;
 use crate::inventory::{RepoFacts, TargetFacts};
 use crate::keys::{Identity, IdentitySet, Recipient};
 use crate::keystore::sealed;
-use crate::ledger::Holder;
 use crate::plan::access::{self, Access};
 use crate::plan::{Party, Plan};
 use crate::repo::content;
 use crate::repo::recognise::recognise;
 use crate::repo_path::RepoPath;
 use crate::sops::document::Document;
-use crate::topology::Topology;
 
 /// What the ledger says: documents open for the identity `id`.
 #[derive(Debug)]
@@ -61,7 +59,7 @@ pub fn claims(
             place.is_ok_and(|place| place.parties.contains(&party)) && !widen.contains(path)
         };
         let paths = repo.documents.iter().map(|d| &d.path);
-        let readers = readers_of(&project.topology, &identity.holder);
+        let readers = access::readers_of_holder(&project.topology, &identity.holder);
         claims.push(Claim {
             id: identity.id.clone(),
             recipient: recipient.clone(),
@@ -100,7 +98,7 @@ pub fn claims_of_ledger(
         let Some(record) = project.ledger.live(&holder) else {
             continue;
         };
-        let readers = readers_of(&project.topology, &holder);
+        let readers = access::readers_of_holder(&project.topology, &holder);
         let is_held = targets.iter().any(|target| {
             target.held.contains(&record.recipient) && readers.contains(&target.name.as_str())
         });
@@ -119,14 +117,6 @@ pub fn claims_of_ledger(
         });
     }
     claims
-}
-
-fn readers_of<'a>(topology: &'a Topology, holder: &'a Holder) -> Vec<&'a str> {
-    match holder {
-        Holder::Zone(zone) => access::readers_of(topology, zone),
-        Holder::Host(host) => vec![host],
-        Holder::Shared(_) => Vec::new(),
-    }
 }
 
 /// Looks whether every claim is true.

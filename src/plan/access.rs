@@ -159,6 +159,15 @@ pub fn readers_of<'a>(topology: &'a Topology, zone: &str) -> Vec<&'a str> {
         .collect()
 }
 
+/// The names of the readers that are to hold what `holder` holds; nobody's is what is shared.
+pub fn readers_of_holder<'a>(topology: &'a Topology, holder: &'a Holder) -> Vec<&'a str> {
+    match holder {
+        Holder::Zone(zone) => readers_of(topology, zone),
+        Holder::Host(host) => vec![host],
+        Holder::Shared(_) => Vec::new(),
+    }
+}
+
 /// The zone of the reader `name`; none if the topology knows no such reader.
 pub fn zone_of_reader<'a>(topology: &'a Topology, name: &str) -> Option<&'a Zone> {
     let host = topology.hosts.iter().find(|h| h.name == name);

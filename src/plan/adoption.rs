@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::inventory::TargetFacts;
 use crate::keys::Recipient;
 use crate::ledger::{Holder, Ledger};
 use crate::plan::access;
@@ -42,22 +43,17 @@ fn named<'a>(topology: &'a Topology, holder: &Holder) -> Option<&'a Recipient> {
 pub(super) fn problems(input: &PlanInput<'_>, identities: &[PlannedIdentity]) -> Vec<PlanProblem> {
     let mut problems = Vec::new();
     for identity in identities {
-        let adopts = named(input.topology, &identity.holder);
-        let is_unknown = |r: &&Recipient| input.ledger.record_of(r).is_none();
-        if let Some(recipient) = adopts.filter(is_unknown)
-            && !identity.adopt
-        {
-            if identity.recipient.is_some() {
-                problems.push(PlanProblem::AdoptedLate {
-                    holder: identity.holder.to_string(),
-                    recipient: recipient.short(),
-                    live: identity.id.clone(),
-                });
+        let adopts = of(input.topology, input.ledger, &identity.holder);
+        match (&identity.recipient, adopts) {
+            (Some(recipient), _) if identity.adopt => {
+                problems.extend(problems_of(input, identity, recipient));
             }
-            continue;
-        }
-        if let (true, Some(recipient)) = (identity.adopt, &identity.recipient) {
-            problems.extend(problems_of(input, identity, recipient));
+            (Some(_), Some(adopts)) => problems.push(PlanProblem::AdoptedLate {
+                holder: identity.holder.to_string(),
+                recipient: adopts.short(),
+                live: identity.id.clone(),
+            }),
+            _ => {}
         }
     }
     problems
@@ -68,7 +64,7 @@ fn problems_of(
     identity: &PlannedIdentity,
     recipient: &Recipient,
 ) -> Vec<PlanProblem> {
-    let readers = readers_of(input.topology, &identity.holder);
+    let readers = access::readers_of_holder(input.topology, &identity.holder);
     let holder = identity.holder.to_string();
     let mut problems = Vec::new();
     let reads = |place: &Place<'_>| {
@@ -85,9 +81,7 @@ fn problems_of(
             recipient: recipient.short(),
         });
     }
-    let holding = |target: &&crate::inventory::TargetFacts| {
-        target.reach.is_read() && target.held.contains(recipient)
-    };
+    let holding = |target: &&TargetFacts| target.reach.is_read() && target.held.contains(recipient);
     let (own, others): (Vec<_>, Vec<_>) = input
         .targets
         .iter()
@@ -108,12 +102,4 @@ fn problems_of(
         });
     }
     problems
-}
-
-fn readers_of<'a>(topology: &'a Topology, holder: &'a Holder) -> Vec<&'a str> {
-    match holder {
-        Holder::Zone(zone) => access::readers_of(topology, zone),
-        Holder::Host(host) => vec![host],
-        Holder::Shared(_) => Vec::new(),
-    }
 }

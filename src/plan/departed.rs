@@ -172,7 +172,7 @@ pub fn exposed(input: &DepartedInput<'_>, departed: &[Departed]) -> Vec<Exposed>
             .filter(|d| d.could_unseal.contains(&record.id))
             .map(|d| format!("{} could unseal it and left cofferdam.toml", d.name))
             .collect();
-        let readers = readers_of(input.topology, &record.holder);
+        let readers = access::readers_of_holder(input.topology, &record.holder);
         for name in given(record) {
             if !readers.contains(&name) {
                 reasons.push(format!("{name} had it and left {}", record.holder));
@@ -242,13 +242,6 @@ fn given(record: &Record) -> BTreeSet<&str> {
 }
 
 /// The readers that an identity is for.
-fn readers_of<'a>(topology: &'a Topology, holder: &'a Holder) -> Vec<&'a str> {
-    match holder {
-        Holder::Zone(zone) => access::readers_of(topology, zone),
-        Holder::Host(host) => vec![host.as_str()],
-        Holder::Shared(_) => Vec::new(),
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -168,6 +168,27 @@ fn who_holds_it_is_remembered_though_the_run_goes_on_without() {
 }
 
 #[test]
+fn the_last_reader_of_a_zone_that_adopted_can_be_revoked() {
+    if is_missing() {
+        return;
+    }
+    let sandbox = Sandbox::in_memory();
+    let zoned = Zoned::new(&sandbox);
+    let ground = &zoned.ground;
+    ground.run(&["split", "--yes"]).expect_code(0);
+    ground.run(&["revoke", VPS, "--yes"]).expect_code(0);
+    let text = std::fs::read_to_string(ground.repository().join("cofferdam.toml")).unwrap();
+    assert!(text.contains("adopt = ") && !text.contains("[hosts.racknerd-aegis]"));
+    let ledger = ground.ledger();
+    assert_eq!(
+        ledger.record_of(&zoned.vps).unwrap().state,
+        State::Compromised
+    );
+    let again = ground.run(&["plan", "sync"]).expect_code(0).stdout;
+    assert!(again.starts_with("Nothing to do"), "{again}");
+}
+
+#[test]
 fn killed_at_every_entry() {
     if is_missing() {
         return;

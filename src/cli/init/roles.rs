@@ -58,20 +58,13 @@ pub(super) fn check(proposal: &Proposal, sources: &Sources, root: &Path) -> Resu
 /// Takes back what a zone was to adopt where a target that can be read from here says otherwise: one of another zone holds
 /// that identity too.
 pub(super) fn withdraw_adoptions(proposal: &mut Proposal, root: &Path) {
-    let hosts = proposal.hosts.iter().map(|h| (h.name.clone(), &h.zone));
-    let clusters = proposal.clusters.iter();
-    let clusters = clusters.map(|c| (c.name.clone(), &c.zone));
-    let zones: Vec<(String, String)> = hosts
-        .chain(clusters)
-        .map(|(name, zone)| (name, zone.clone()))
+    let found: Vec<(TargetFile, Vec<Recipient>)> = key_files(proposal)
+        .into_iter()
+        .filter_map(|file| {
+            let held = held(&root.join(&file.path))?;
+            Some((file, held))
+        })
         .collect();
-    let mut found: Vec<(String, String, Vec<Recipient>)> = Vec::new();
-    for file in key_files(proposal) {
-        let zone = zones.iter().find(|(name, _)| *name == file.name);
-        if let (Some((_, zone)), Some(held)) = (zone, held(&root.join(&file.path))) {
-            found.push((file.holder(), zone.clone(), held));
-        }
-    }
     let mut notes = Vec::new();
     for zone in &mut proposal.zones {
         let Some(adopt) = &zone.adopt else {
@@ -79,11 +72,12 @@ pub(super) fn withdraw_adoptions(proposal: &mut Proposal, root: &Path) {
         };
         let elsewhere = found
             .iter()
-            .find(|(_, of, held)| *of != zone.name && held.contains(&adopt.recipient));
-        if let Some((holder, _, _)) = elsewhere {
+            .find(|(file, held)| file.zone != zone.name && held.contains(&adopt.recipient));
+        if let Some((file, _)) = elsewhere {
+            let holder = file.holder();
             let documents = zone.files.iter().flat_map(|set| &set.documents);
-            notes.extend(documents.take(1).map(|file| Note {
-                file: file.clone(),
+            notes.extend(documents.take(1).map(|document| Note {
+                file: document.clone(),
                 text: format!(
                     "zone {} is given a new identity: {holder} holds today's ({}) too",
                     zone.name,
@@ -112,6 +106,7 @@ fn people(proposal: &Proposal) -> Vec<(String, Recipient)> {
 struct TargetFile {
     kind: &'static str,
     name: String,
+    zone: String,
     /// Relative to `cofferdam.toml`, or absolute.
     path: PathBuf,
 }
@@ -130,6 +125,7 @@ fn key_files(proposal: &Proposal) -> Vec<TargetFile> {
             files.push(TargetFile {
                 kind: "host",
                 name: host.name.clone(),
+                zone: host.zone.clone(),
                 path: Path::new(folder).join(host.identity_file.trim_start_matches('/')),
             });
         }
@@ -141,6 +137,7 @@ fn key_files(proposal: &Proposal) -> Vec<TargetFile> {
                 files.push(TargetFile {
                     kind: "cluster",
                     name: cluster.name.clone(),
+                    zone: cluster.zone.clone(),
                     path: folder.join(&secret.entry),
                 });
             }

@@ -156,7 +156,8 @@ impl Checker<'_> {
         })
     }
 
-    /// An identity is adopted where one is wanted: by the zone, or by each of its readers.
+    /// An identity is adopted where one is wanted: by the zone, or by each of its readers. A zone whose last reader was
+    /// revoked may still name one; it is nobody's then.
     fn adoption(&self) {
         for zone in &self.topology.zones {
             let readers = self.topology.readers(&zone.name);
@@ -184,11 +185,6 @@ impl Checker<'_> {
                     self.misplaced_adoption(format!("zone {}", zone.name), message, hint);
                 }
                 IdentityScope::Host => {}
-            }
-            if zone.adopt.is_some() && readers.is_empty() {
-                let message = format!("zone {} adopts an identity and has no reader", zone.name);
-                let hint = "add a host or a cluster, or remove `adopt`".to_owned();
-                self.misplaced_adoption(format!("zone {}", zone.name), message, hint);
             }
         }
     }

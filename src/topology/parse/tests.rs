@@ -362,11 +362,6 @@ fn names_each_kind_of_mistake() {
             "35:9: aegis adopts an identity of its own in zone vps, which has one for all",
         ),
         (
-            "[[zones.vps.files]]",
-            "[zones.empty]\nadopt = \"OTHER\"\n[[zones.vps.files]]",
-            "zone empty adopts an identity and has no reader",
-        ),
-        (
             "[publish]",
             "[gate]\nreceipt = \"strong\"\n[publish]",
             "43:11: [gate]: receipt is \"strong\"",
