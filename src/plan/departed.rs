@@ -241,8 +241,6 @@ fn given(record: &Record) -> BTreeSet<&str> {
     given.chain(proven).collect()
 }
 
-/// The readers that an identity is for.
-
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
